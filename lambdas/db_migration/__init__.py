@@ -1,0 +1,1 @@
+"""Migrates, seeds and queries the ledger."""

@@ -1,0 +1,1 @@
+"""Stage 0: boots the kernels that the manifest allows."""
