@@ -1,0 +1,60 @@
+"""What the function may be asked, and how a wrong question is answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+
+from ledger.errors import InvalidInput
+from ledger.span import Word, first_problem
+
+
+class Event(BaseModel):
+    """Fields that every action shares."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Migrate(Event):
+    """Apply pending migrations; `phase: pre` stops before the first `post` one, `dry_run` only tells."""
+
+    action: Literal["migrate"]
+    phase: Literal["pre", "post"] | None = None
+    dry_run: StrictBool = False
+
+
+class Seed(Event):
+    """Append the rows that the ledger does not have."""
+
+    action: Literal["seed"]
+
+
+class Query(Event):
+    """One read-only statement; `params` fill `$1`, `$2`, …."""
+
+    action: Literal["query"]
+    sql: Word
+    params: Annotated[list[Any], Field(max_length=1000)] = []
+
+
+Request = Migrate | Seed | Query
+_ACTIONS: dict[str, type[Migrate] | type[Seed] | type[Query]] = {
+    "migrate": Migrate,
+    "seed": Seed,
+    "query": Query,
+}
+
+
+def parse_event(event: object) -> Request:
+    """A valid request. Raises InvalidInput that names the field and what was expected."""
+    if not isinstance(event, dict):
+        raise InvalidInput("event", "expected a JSON object with an action")
+    action = event.get("action")
+    kind = _ACTIONS.get(action) if isinstance(action, str) else None
+    if kind is None:
+        raise InvalidInput("action", f"expected one of {', '.join(_ACTIONS)}; got {action!r:.60}")
+    try:
+        return kind.model_validate(event)
+    except ValidationError as error:
+        raise first_problem(error, "", tuple(kind.model_fields)) from None

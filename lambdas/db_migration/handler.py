@@ -1,0 +1,102 @@
+"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from ledger.connection import Target, connect
+from ledger.errors import LedgerError, LedgerUnavailable, Misconfigured
+from ledger.proof import parse_public_keys, parse_signing_key
+from ledger.secret import read_secret
+from ledger.settings import asset_directory
+
+from .event import Migrate, Query, Request, Seed, parse_event
+from .migrations import migrate, read_migrations, state_of
+from .query import run_query
+from .rows import read_rows
+from .seed import seed, summary
+
+logger = Logger(service="loglineos-db-migration")
+
+
+def handler(event: Any, context: Any = None) -> dict[str, Any]:  # noqa: ARG001 - Lambda's signature
+    """Answer `{"ok": true, "action", …}`, or `{"ok": false, "error": {"code", "message", …}}`; never raises."""
+    return answer(event, os.environ)
+
+
+def answer(event: Any, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The handler, with its settings passed in."""
+    try:
+        request = parse_event(event)
+        logger.info("request", action=request.action)
+        return {"ok": True, "action": request.action, **perform(request, environment)}
+    except LedgerError as error:
+        reason = error.reason if isinstance(error, LedgerUnavailable) else None
+        logger.error("ERROR request failed", code=error.code, error=error.message, reason=reason)
+        return {"ok": False, "error": {"code": error.code, "message": error.message, **error.details}}
+    except Exception as error:
+        # The text may hold what the caller must not see: it goes to the log only.
+        logger.exception("ERROR request failed")
+        return {"ok": False, "error": {"code": "internal", "message": f"{type(error).__name__}; see the log"}}
+
+
+def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Carry the request out. Raises LedgerError."""
+    match request:
+        case Migrate():
+            return _migrate(request, environment)
+        case Seed():
+            return _seed(environment)
+        case Query():
+            return _query(request, environment)
+
+
+def _migrate(request: Migrate, environment: Mapping[str, str]) -> dict[str, Any]:
+    migrations = read_migrations(asset_directory("migrations"))
+    with connect(Target.from_environment(environment, role=None)) as connection:
+        if request.dry_run:
+            applied: list[str] = []
+            state = state_of(connection, migrations)
+        else:
+            applied, state = migrate(connection, migrations, request.phase)
+    result: dict[str, Any] = {
+        "applied": applied,
+        "pending": [m.name for m in state.pending],
+        "ahead": state.ahead,
+    }
+    if state.ahead:
+        result["warning"] = "the database is ahead of this release, by migrations that do not break it"
+        logger.warning(result["warning"], ahead=state.ahead)
+    return result
+
+
+def _seed(environment: Mapping[str, str]) -> dict[str, Any]:
+    private = read_secret("ROW_SIGNING_KEY", environment)
+    key = parse_signing_key(private, "ROW_SIGNING_KEY_HEX") if private else None
+    trusted = parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS")
+    if environment.get("REQUIRE_SIGNED_ROWS") == "1" and not trusted:
+        raise Misconfigured("REQUIRE_SIGNED_ROWS is set: TRUSTED_ROW_KEYS must hold the public keys that sign rows")
+    rows = read_rows(asset_directory("row"))
+    with connect(Target.from_environment(environment, role=None)) as connection:
+        report = seed(connection, rows, key, trusted)
+    return {
+        "inserted": summary(report.inserted),
+        "unchanged": summary(report.unchanged),
+        "skipped": summary(report.skipped),
+    }
+
+
+def _query(request: Query, environment: Mapping[str, str]) -> dict[str, Any]:
+    # A connection of its own, so that nothing a statement leaves in a session outlives it.
+    with connect(Target.from_environment(environment, role="readonly", prefix="READONLY_")) as connection:
+        result = run_query(connection, request.sql, request.params)
+    return {
+        "columns": result.columns,
+        "rows": result.rows,
+        "row_count": len(result.rows),
+        "truncated": result.truncated,
+    }

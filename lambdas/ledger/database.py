@@ -1,0 +1,158 @@
+"""One connection: checked before use, re-made when dead; each transaction carries its own context."""
+
+from __future__ import annotations
+
+import json
+import select
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, LiteralString, NoReturn, TypeVar
+
+import psycopg
+from psycopg import pq
+
+from .connection import Connection, Target, connect
+from .errors import LedgerError, LedgerUnavailable, NotPermitted, QueryFailed, QuotaExceeded, VersionConflict
+
+Row = dict[str, Any]
+Parameters = Sequence[Any] | Mapping[str, Any] | None
+Result = TypeVar("Result")
+
+IDLE_CHECK_S = 30.0
+STATEMENT_TIMEOUT_S = 30
+RETRY_PAUSE_S = 0.2
+_SET_CONTEXT: LiteralString = "SELECT set_config('app.user_id', %s, true), set_config('app.tenant_id', %s, true)"
+
+# What the guards of migrations/ raise (class LL), and row-level security itself.
+_REFUSALS: dict[str, type[LedgerError]] = {
+    "LL001": QueryFailed,
+    "LL002": NotPermitted,
+    "LL003": QueryFailed,
+    "LL004": QuotaExceeded,
+    "LL005": VersionConflict,
+    "LL006": VersionConflict,
+    "42501": NotPermitted,
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who acts: a user within a tenant. It becomes `app.user_id` and `app.tenant_id` of a transaction."""
+
+    user_id: str
+    tenant_id: str | None
+
+
+class Database:
+    """The one connection of a process. Not for use from several threads."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._connection: Connection | None = None
+        self._used_at = 0.0
+
+    def query(self, identity: Identity | None, sql: LiteralString, parameters: Parameters = None) -> list[Row]:
+        """Run one statement in a transaction of its own, under the identity's rights, in one round trip."""
+        return self._run(lambda connection: _pipelined(connection, identity, sql, parameters))
+
+    @contextmanager
+    def transaction(self, identity: Identity | None) -> Iterator[Connection]:
+        """Several statements in one READ COMMITTED transaction, under the identity's rights."""
+        connection = self.connection()
+        try:
+            with connection.transaction():
+                if identity is not None:
+                    connection.execute(_SET_CONTEXT, (identity.user_id, identity.tenant_id or ""))
+                yield connection
+        except psycopg.Error as error:
+            raise_typed(error)
+        finally:
+            self._used_at = time.monotonic()
+
+    def connection(self) -> Connection:
+        """The connection, known to be alive a moment ago.
+
+        Raises:
+            LedgerUnavailable: it was dead and a new one cannot be made.
+        """
+        if self._connection is None or not self._alive(self._connection):
+            self.close()
+            self._connection = connect(self.target, statement_timeout_s=STATEMENT_TIMEOUT_S)
+        return self._connection
+
+    def wait_until_reachable(self, deadline: float) -> None:
+        """Connect, trying again until `deadline` (a `time.monotonic` value).
+
+        Raises:
+            LedgerUnavailable: it could not be reached by then.
+        """
+        while True:
+            try:
+                self.connection()
+                return
+            except LedgerUnavailable as error:
+                if not error.passing or time.monotonic() + RETRY_PAUSE_S >= deadline:
+                    raise
+            time.sleep(RETRY_PAUSE_S)
+
+    def close(self) -> None:
+        """Let the connection go; the next use makes a new one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _run(self, work: Callable[[Connection], Result]) -> Result:
+        connection = self.connection()
+        try:
+            return work(connection)
+        except psycopg.Error as error:
+            raise_typed(error)
+        finally:
+            self._used_at = time.monotonic()
+
+    def _alive(self, connection: Connection) -> bool:
+        """No round trip while it is in use: a peer that hung up has made the idle socket readable.
+
+        After a pause (a frozen Lambda) the peer may be gone without a word, so then it is asked.
+        """
+        if connection.closed or connection.broken or connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            return False
+        if select.select([connection.fileno()], [], [], 0)[0]:
+            return False
+        if time.monotonic() - self._used_at < IDLE_CHECK_S:
+            return True
+        try:
+            connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+
+def _pipelined(
+    connection: Connection, identity: Identity | None, sql: LiteralString, parameters: Parameters
+) -> list[Row]:
+    # In autocommit, what a pipeline sends between two syncs is one implicit transaction: the context is
+    # local to it, and context and statement travel together.
+    with connection.pipeline():
+        if identity is not None:
+            connection.execute(_SET_CONTEXT, (identity.user_id, identity.tenant_id or ""), prepare=True)
+        cursor = connection.execute(sql, parameters, prepare=True)
+    return cursor.fetchall() if cursor.description else []
+
+
+def raise_typed(error: psycopg.Error) -> NoReturn:
+    """Turn psycopg's error into this project's, so that nobody above needs to know PostgreSQL's codes."""
+    state, diag = error.sqlstate or "", error.diag
+    # Class 57P: the server is going down; class 08 and no code at all: the connection is lost.
+    if isinstance(error, psycopg.OperationalError) and (not state or state[:2] in ("08", "53") or state[:3] == "57P"):
+        raise LedgerUnavailable(str(error).strip()) from error
+    message = diag.message_primary or str(error).strip()
+    kind = _REFUSALS.get(state, QueryFailed)
+    details: dict[str, Any] = {}
+    if state.startswith("LL") and diag.message_detail:
+        details = json.loads(diag.message_detail)
+    elif kind is QueryFailed:
+        details = {"sqlstate": state}
+    raise kind(message, **details) from error

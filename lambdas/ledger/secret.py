@@ -1,0 +1,41 @@
+"""Secrets by name, wherever this environment keeps them. They never reach a log, a span or an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from .errors import Misconfigured
+
+
+def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
+    """The secret called `name` (`SIGNING_KEY`, `MEMORY_KEY`, …), or None where none is configured.
+
+    Looked for in `<name>_HEX` (the value), `<name>_FILE` (a file only its owner can read) and
+    `<name>_SECRET` (the ARN of a Secrets Manager secret, read once by a warm process).
+    """
+    if value := environment.get(f"{name}_HEX"):
+        return value.strip()
+    if path := environment.get(f"{name}_FILE"):
+        return _read_private_file(Path(path), f"{name}_FILE")
+    if arn := environment.get(f"{name}_SECRET"):
+        return secrets_manager_value(arn)
+    return None
+
+
+def _read_private_file(path: Path, setting: str) -> str:
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Misconfigured(f"{setting}: others can read {path}; run: chmod 600 {path}")
+        return path.read_text().strip()
+    except OSError as error:
+        raise Misconfigured(f"{setting}: cannot read {path}: {error.strerror}") from error
+
+
+@lru_cache(maxsize=16)
+def secrets_manager_value(arn: str) -> str:
+    """The current string of a Secrets Manager secret."""
+    import boto3  # slow to import, and only needed here
+
+    return str(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])

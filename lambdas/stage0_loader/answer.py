@@ -1,0 +1,83 @@
+"""Answers: a status, headers and a JSON body, for direct invocation and HTTPS alike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+
+from ledger.errors import LedgerError
+from ledger.read import Page
+from ledger.span import Span, format_instant
+
+from .audit import error_object
+from .boot import Booted
+
+STATUS: Final = {
+    "invalid_input": 400,
+    "unauthenticated": 401,
+    "not_allowed": 403,
+    "not_permitted": 403,
+    "not_found": 404,
+    "verification_failed": 409,
+    "version_conflict": 409,
+    "request_conflict": 409,
+    "request_in_progress": 409,
+    "rejected": 422,
+    "quota_exceeded": 429,
+    "kernel_failed": 500,
+    "ledger_unavailable": 503,
+    "timeout": 504,
+}
+
+
+def success(body: dict[str, Any], trace_id: str) -> dict[str, Any]:
+    """200 with `{"ok": true, …, "trace_id"}`."""
+    return _answer(200, {"ok": True, **body, "trace_id": trace_id}, trace_id)
+
+
+def failure(error: LedgerError, trace_id: str) -> dict[str, Any]:
+    """The error's status and `{"ok": false, "error": {"code", "message", …}, "trace_id"}`."""
+    status = STATUS.get(error.code, 500)
+    shown = (
+        error_object(error) if error.code in STATUS else {"code": "internal", "message": "Internal error; see the log"}
+    )
+    return _answer(status, {"ok": False, "error": shown, "trace_id": trace_id}, trace_id)
+
+
+def booted_body(booted: Booted) -> dict[str, Any]:
+    """The body of a successful boot. `span_id` is its boot_event, `execution_id` its execution span."""
+    body = {
+        "span_id": str(booted.event),
+        "execution_id": str(booted.execution),
+        "output": booted.output,
+        "error": None,
+        "duration_ms": booted.duration_ms,
+        "proof": "signed" if booted.signed else "unsigned",
+    }
+    return body | ({"replayed": True} if booted.replayed else {})
+
+
+def page_body(page: Page) -> dict[str, Any]:
+    """Spans with all their columns, so that a client can check each hash itself, and where to go on."""
+    return {"spans": [span_body(span) for span in page.spans], "cursor": str(page.cursor)}
+
+
+def span_body(span: Span) -> dict[str, Any]:
+    """A span's columns as JSON, nulls left out."""
+    return {name: _plain(value) for name, value in span.columns().items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, datetime):
+        return format_instant(value)
+    return value
+
+
+def _answer(status: int, body: dict[str, Any], trace_id: str) -> dict[str, Any]:
+    headers = {"content-type": "application/json", "x-trace-id": trace_id}
+    return {"statusCode": status, "headers": headers, "body": orjson.dumps(body).decode()}

@@ -1,0 +1,180 @@
+"""What a kernel gets as `ctx` (kernels.md, "What a kernel gets")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, LiteralString, TypeVar
+from uuid import UUID
+
+from aws_lambda_powertools import Logger
+from nacl.signing import SigningKey
+from pydantic import BaseModel, ValidationError
+
+from ledger import append as appending
+from ledger import read
+from ledger.database import Database, Identity, Parameters, Row
+from ledger.errors import InvalidInput, LedgerError, NotPermitted
+from ledger.ids import new_id
+from ledger.span import Span, first_problem, parse_span
+
+from .deadline import Deadline
+from .settings import Settings
+from .trust import require_trusted
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Rejected(LedgerError):
+    """The kernel does not accept its input; the sentence is the kernel's own."""
+
+    code = "rejected"
+
+
+@dataclass(frozen=True)
+class LedgerAccess:
+    """The ledger under the caller's row-level security."""
+
+    database: Database = field(repr=False)
+    identity: Identity
+    trace_id: str
+    key: SigningKey | None = field(repr=False)
+
+    def append(self, **values: Any) -> Span:
+        """Append one span of the caller; see `append_many`."""
+        return self.append_many([values])[0]
+
+    def append_many(self, drafts: Sequence[Mapping[str, Any]]) -> list[Span]:
+        """Append spans, all or none. Id, time, owner, tenant and trace are filled in where they are not given."""
+        spans = [parse_span(self._complete(draft)) for draft in drafts]
+        done = appending.append(self.database, self.identity, spans, self.key)
+        return [appended.span for appended in done]
+
+    def append_version(self, previous: Span, **changes: Any) -> Span:
+        """The next version of a span: its values with these changes, chained to it."""
+        values = {name: value for name, value in previous.columns().items() if name in _KEPT}
+        return self.append(**{**values, **changes}, seq=previous.seq + 1, prev_hash=previous.curr_hash)
+
+    def latest(self, span_id: UUID) -> Span | None:
+        """The latest version, a tombstone included; None if the caller may not see it."""
+        return read.latest(self.database, self.identity, [span_id]).get(span_id)
+
+    def versions(self, span_id: UUID) -> list[Span]:
+        """All versions that the caller may see, oldest first."""
+        return read.versions(self.database, self.identity, span_id)
+
+    def query(self, sql: LiteralString, parameters: Parameters = None) -> list[Row]:
+        """One statement with parameters, under the caller's rights."""
+        return self.database.query(self.identity, sql, parameters)
+
+    def _complete(self, draft: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "id": new_id(),
+            "at": datetime.now(UTC),
+            "owner_id": self.identity.user_id,
+            "tenant_id": self.identity.tenant_id,
+            "trace_id": self.trace_id,
+            **draft,
+        }
+
+
+# A version keeps what the thing is; time, trace and proof are its own.
+_KEPT = frozenset(
+    [
+        "id",
+        "entity_type",
+        "who",
+        "did",
+        "this",
+        "parent_id",
+        "related_to",
+        "owner_id",
+        "tenant_id",
+        "visibility",
+        "status",
+        "name",
+        "description",
+        "code",
+        "language",
+        "runtime",
+        "input",
+        "output",
+        "error",
+        "metadata",
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One boot, as the kernel sees it. `manifest` is the verified manifest's metadata."""
+
+    kernel_id: UUID
+    input: dict[str, Any]
+    ledger: LedgerAccess
+    manifest: Mapping[str, Any]
+    log: Logger
+    deadline: Deadline = field(repr=False)
+    settings: Settings = field(repr=False)
+    may_act_as: bool = False
+
+    @property
+    def user_id(self) -> str:
+        """The caller."""
+        return self.ledger.identity.user_id
+
+    @property
+    def tenant_id(self) -> str | None:
+        """The caller's tenant."""
+        return self.ledger.identity.tenant_id
+
+    @property
+    def trace_id(self) -> str:
+        """Joins this boot's spans and log lines."""
+        return self.ledger.trace_id
+
+    def new_id(self) -> UUID:
+        """A fresh id for a span."""
+        return new_id()
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+        return datetime.now(UTC)
+
+    def parse(self, model: type[Model]) -> Model:
+        """The input as `model`. Raises Rejected that names the field, unknown ones included."""
+        try:
+            return model.model_validate(self.input)
+        except ValidationError as error:
+            problem = first_problem(error, "", tuple(model.model_fields))
+            raise Rejected(problem.message, **problem.details) from None
+
+    def rejected(self, message: str, **details: Any) -> LedgerError:
+        """The error to raise for input that the kernel does not accept: `raise ctx.rejected("…")`."""
+        return Rejected(message, **details)
+
+    def secret(self, name: str) -> str | None:
+        """A secret of this deployment; None where it is not configured. Never put it into a span or a log."""
+        return self.settings.secret(name)
+
+    def system_span(self, span_id: UUID, entity_type: str, seq: int | None = None) -> Span | None:
+        """A prompt, provider or policy of the seed, verified like a kernel; None if there is none.
+
+        Raises:
+            VerificationFailed: it was tampered with, or no trusted key signed it.
+        """
+        versions = self.ledger.versions(span_id)
+        span = next((s for s in reversed(versions) if seq is None or s.seq == seq), None)
+        if span is None or span.entity_type != entity_type or span.is_deleted:
+            return None
+        require_trusted(span, entity_type, self.settings)
+        return span
+
+    def acting_as(self, user_id: str, tenant_id: str) -> Context:
+        """The same boot with another's rights, for kernels that the manifest lists under `may_act_as`."""
+        if not self.may_act_as:
+            raise NotPermitted("the manifest does not list this kernel under may_act_as")
+        if user_id == "system":
+            raise InvalidInput("user_id", "nobody acts as system, the seeder")
+        return replace(self, ledger=replace(self.ledger, identity=Identity(user_id, tenant_id)))

@@ -1,0 +1,92 @@
+"""loglineos-stage0-loader: the only code outside the ledger (manual section 1).
+
+event -> identity -> manifest -> verify -> boot_event -> run -> execution -> answer
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from ledger.database import Database
+from ledger.errors import LedgerError, LedgerUnavailable, QueryFailed
+from ledger.ids import new_id
+
+from .answer import booted_body, failure, page_body, span_body, success
+from .boot import Loader
+from .deadline import Deadline
+from .event import Append, Boot, Health, Request, Timeline, parse_event
+from .kernel import Kernels
+from .settings import Settings
+from .spans import append_as_caller, health, timeline
+
+logger = Logger(service="loglineos-stage0-loader")
+_loader: Loader | None = None
+
+
+def handler(event: Any, context: Any = None) -> dict[str, Any]:
+    """Answer `{"statusCode", "headers", "body"}`; never raises."""
+    global _loader
+    try:
+        if _loader is None:
+            _loader = make_loader(Settings.from_environment(os.environ), logger)
+    except LedgerError as error:
+        logger.error("ERROR the loader is misconfigured", error=error.message)
+        return failure(error, new_id().hex)
+    return handle(_loader, event, context)
+
+
+def make_loader(settings: Settings, log: Logger) -> Loader:
+    """A loader with nothing warm yet."""
+    return Loader(settings, Database(settings.target), Kernels(), log)
+
+
+def handle(loader: Loader, event: Any, context: Any) -> dict[str, Any]:
+    """One invocation."""
+    deadline = Deadline.from_context(context)
+    trace_id = new_id().hex
+    try:
+        request = parse_event(event)
+        trace_id = request.trace_id
+        loader.log.append_keys(trace_id=trace_id)
+        # Once a boot, and in no other line: the manual's Insights query 5.1 counts these.
+        facts: dict[str, Any] = {"tenant_id": request.tenant_id, "user_id": request.user_id}
+        if isinstance(request, Boot):
+            facts["boot_function_id"] = str(request.boot_function_id)
+        loader.log.info(request.action, **facts)
+        loader.database.wait_until_reachable(deadline.at)
+        return success(_perform(loader, request, deadline), trace_id)
+    except LedgerError as error:
+        _log_failure(loader.log, error)
+        return failure(error, trace_id)
+    except Exception:
+        loader.log.exception("ERROR unexpected failure")
+        return failure(LedgerError("unexpected"), trace_id)
+    finally:
+        loader.log.remove_keys(["trace_id"])
+
+
+def _perform(loader: Loader, request: Request, deadline: Deadline) -> dict[str, Any]:
+    match request:
+        case Boot():
+            return booted_body(loader.boot(request, deadline))
+        case Append():
+            done = append_as_caller(loader.database, loader.settings, request)
+            return {"spans": [{**span_body(item.span), "inserted": item.inserted} for item in done]}
+        case Timeline():
+            return page_body(timeline(loader.database, request))
+        case Health():
+            return health(loader.database, loader.settings, request)
+
+
+def _log_failure(log: Logger, error: LedgerError) -> None:
+    if isinstance(error, LedgerUnavailable):
+        log.error("ERROR ledger unavailable", reason=error.reason)
+    elif isinstance(error, QueryFailed):
+        log.error("ERROR query failed", error=error.message, exc_info=error)
+    elif error.code in ("kernel_failed", "timeout", "misconfigured"):
+        log.error("ERROR boot failed", code=error.code, error=error.message)
+    else:
+        log.info("refused", code=error.code, error=error.message)

@@ -1,0 +1,60 @@
+"""The loader's configuration, set by the stack: it is the root of trust."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import orjson
+from nacl.signing import SigningKey
+
+from ledger.connection import Target
+from ledger.errors import Misconfigured
+from ledger.proof import parse_public_keys, parse_signing_key
+from ledger.secret import read_secret
+
+# What kernels may ask for by `ctx.secret`, and where the environment keeps it.
+SECRETS = {"loglineos-memory-key": "MEMORY_KEY"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the ledger is, whom to trust and what to sign with.
+
+    `trusted_row_keys` empty: hashes alone are checked and answers say `unsigned`. `minimum_seqs` keeps old,
+    still validly signed versions of manifest and kernels from being brought back.
+    """
+
+    target: Target
+    trusted_row_keys: frozenset[str] = frozenset()
+    minimum_seqs: Mapping[UUID, int] = field(default_factory=dict)
+    signing_key: SigningKey | None = field(default=None, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Raises Misconfigured, naming the variable."""
+        private = read_secret("SIGNING_KEY", environment)
+        return cls(
+            target=Target.from_environment(environment, role="lambda_exec"),
+            trusted_row_keys=parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS"),
+            minimum_seqs=_minimum_seqs(environment.get("MINIMUM_SEQS", "")),
+            signing_key=parse_signing_key(private, "SIGNING_KEY_HEX") if private else None,
+            environment=environment,
+        )
+
+    def secret(self, name: str) -> str | None:
+        """A secret that kernels may use, by its name; None where it is not configured."""
+        if name not in SECRETS:
+            raise Misconfigured(f"no secret is called {name}; there are: {', '.join(SECRETS)}")
+        return read_secret(SECRETS[name], self.environment)
+
+
+def _minimum_seqs(text: str) -> dict[UUID, int]:
+    if not text:
+        return {}
+    try:
+        return {UUID(span_id): int(seq) for span_id, seq in orjson.loads(text).items()}
+    except (ValueError, AttributeError, TypeError):
+        raise Misconfigured('MINIMUM_SEQS must be a JSON object of span ids and numbers: {"<uuid>": 4}') from None

@@ -1,0 +1,151 @@
+"""`append`, `timeline` and `health`: what a caller does with the ledger without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+from ledger.append import Appended, append_within
+from ledger.database import Database
+from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
+from ledger.ids import is_callers_id, new_id
+from ledger.proof import span_hash, verify
+from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_page, next_page
+from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
+
+from .event import Append, Health, Timeline
+from .settings import Settings
+from .trust import read_manifest
+
+# Written by loader, kernels and notary alone (ledger.md): with them a caller could forge what happened.
+RESERVED_TYPES: Final = frozenset(
+    [
+        "boot_event",
+        "execution",
+        "device",
+        "app_registration",
+        "status_patch",
+        "policy_cursor",
+        "policy_error",
+        "policy_violation",
+        "security_alert",
+        "auth.decision",
+        "checkpoint",
+        "archive",
+        "manifest",
+        "prompt",
+        "provider",
+    ]
+)
+_SPEND: Final[LiteralString] = "SELECT ledger.spend_quota('append.per_tenant.daily', %s, %s)"
+_HEADS: Final[LiteralString] = """
+SELECT id, seq, curr_hash FROM ledger.universal_registry WHERE id = ANY(%s) ORDER BY id, seq
+"""
+
+
+def append_as_caller(database: Database, settings: Settings, request: Append) -> list[Appended]:
+    """Append what a caller sends, within their rights and their tenant's daily quota.
+
+    Raises:
+        InvalidInput, NotPermitted, VersionConflict, QuotaExceeded
+    """
+    spans = [_draft(values, request, path) for path, values in _paths(request)]
+    limit = read_manifest(database, request.identity, settings).manifest.throttle.per_tenant_daily_append_limit
+    with database.transaction(request.identity) as connection:
+        connection.execute(_SPEND, [len(spans), limit])
+        heads = connection.execute(_HEADS, [[span.id for span in spans if span.seq]]).fetchall()
+        return append_within(connection, _chain(spans, heads), settings.signing_key)
+
+
+def _paths(request: Append) -> list[tuple[str, dict[str, Any]]]:
+    drafts = request.drafts
+    return [("span" if request.span is not None else f"spans[{n}]", draft) for n, draft in enumerate(drafts)]
+
+
+def _draft(values: dict[str, Any], request: Append, path: str) -> Span:
+    for column in (*PROOF_COLUMNS, *ASSIGNED_COLUMNS):
+        if column in values:
+            raise InvalidInput(f"{path}.{column}", "is given by the ledger; leave it out")
+    identity = request.identity
+    for column, own in (("owner_id", identity.user_id), ("tenant_id", identity.tenant_id)):
+        if values.get(column, own) != own:
+            raise NotPermitted(f"{path}.{column}: a caller appends as {own!r} only")
+    defaults = {
+        "id": new_id(),
+        "who": identity.user_id,
+        "at": datetime.now(UTC),
+        "trace_id": request.trace_id,
+    }
+    span = parse_span({**defaults, **values, "owner_id": identity.user_id, "tenant_id": identity.tenant_id}, path)
+    _require_permitted(span, path)
+    return span
+
+
+def _require_permitted(span: Span, path: str) -> None:
+    if span.entity_type in RESERVED_TYPES:
+        raise NotPermitted(f"{path}.entity_type: {span.entity_type} spans are written by the system alone")
+    if span.entity_type == "request" and span.status != "scheduled":
+        raise NotPermitted(f"{path}.status: a caller's request begins as 'scheduled'")
+    if span.entity_type in ("function", "policy") and span.tenant_id == "system":
+        raise NotPermitted(f"{path}.entity_type: {span.entity_type} spans of tenant system come from the seed alone")
+    if not is_callers_id(span.id):
+        raise NotPermitted(f"{path}.id: this range of ids belongs to the system; leave it out to get a new one")
+    if span.visibility == "public":
+        raise NotPermitted(f"{path}.visibility: public spans come from the seed alone; use tenant or private")
+
+
+def _chain(spans: Sequence[Span], heads: Sequence[dict[str, Any]]) -> list[Span]:
+    """Fill in `prev_hash` of later versions, so that a client need not know it."""
+    known: dict[tuple[UUID, int], str] = {(row["id"], row["seq"]): row["curr_hash"] for row in heads}
+    chained = []
+    for span in sorted(spans, key=lambda span: (span.id, span.seq)):
+        before = max((seq for span_id, seq in known if span_id == span.id and seq < span.seq), default=None)
+        if span.prev_hash is None and before is not None:
+            span = span.with_values(prev_hash=known[span.id, before])
+        known[span.id, span.seq] = span_hash(span.columns())
+        chained.append(span)
+    return chained
+
+
+def timeline(database: Database, request: Timeline) -> Page:
+    """A page of what the caller may see."""
+    if request.before is not None and request.after is not None:
+        raise InvalidInput("after", "expected either before (newest first) or after (commit order)")
+    if request.after is None:
+        before = Cursor.parse(request.before, "before") if request.before else END
+        return newest_page(
+            database, request.identity, before=before, limit=request.limit, entity_type=request.entity_type
+        )
+    after = BEGINNING if request.after == "beginning" else Cursor.parse(request.after, "after")
+    return next_page(database, request.identity, after=after, limit=request.limit, entity_type=request.entity_type)
+
+
+def health(database: Database, settings: Settings, request: Health) -> dict[str, Any]:
+    """The manifest and each kernel it lists: seeded, verified, signed? Raises VerificationFailed for the manifest."""
+    governance = read_manifest(database, request.identity, settings)
+    names = {span_id: name for name, span_id in governance.manifest.kernels.items()}
+    allowed = sorted(governance.manifest.allowed_boot_ids)
+    found = latest(database, request.identity, allowed)
+    return {
+        "database": database.target.describe(),
+        "manifest": {
+            **governance.span.reference(),
+            "proof": "signed" if governance.span.signed else "unsigned",
+        },
+        "kernels": [
+            {"id": str(span_id), "name": names.get(span_id, ""), **_proof(found.get(span_id), settings)}
+            for span_id in allowed
+        ],
+    }
+
+
+def _proof(span: Span | None, settings: Settings) -> dict[str, Any]:
+    if span is None:
+        return {"seq": None, "proof": "not seeded"}
+    try:
+        signed = verify(span, settings.trusted_row_keys)
+    except VerificationFailed as error:
+        return {"seq": span.seq, "proof": f"broken: {error.reason}"}
+    return {"seq": span.seq, "proof": "signed" if signed else "unsigned"}

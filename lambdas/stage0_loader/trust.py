@@ -1,0 +1,141 @@
+"""Which kernel may run: the verified manifest allows it, and the kernel's own span verifies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ledger.database import Database, Identity
+from ledger.errors import LedgerError, VerificationFailed
+from ledger.ids import MANIFEST_ID
+from ledger.proof import verify
+from ledger.read import latest
+from ledger.span import Span, SpanId, first_problem
+
+from .settings import Settings
+
+
+class NotAllowed(LedgerError):
+    """The manifest does not list the kernel."""
+
+    code = "not_allowed"
+
+    def __init__(self, boot_function_id: UUID) -> None:
+        super().__init__("Boot function not allowed by manifest", boot_function_id=str(boot_function_id))
+
+
+class NotFound(LedgerError):
+    """The manifest lists the kernel, but the ledger does not have it."""
+
+    code = "not_found"
+
+    def __init__(self, boot_function_id: UUID) -> None:
+        super().__init__("Function span not found", boot_function_id=str(boot_function_id))
+
+
+class Throttle(BaseModel):
+    """Daily limits of a tenant."""
+
+    model_config = ConfigDict(frozen=True)
+
+    per_tenant_daily_exec_limit: int = Field(default=100, ge=0)
+    per_tenant_daily_append_limit: int = Field(default=100_000, ge=0)
+
+
+class Manifest(BaseModel):
+    """The manifest's metadata, as far as the loader reads it (kernels.md, "The manifest")."""
+
+    model_config = ConfigDict(frozen=True)
+
+    allowed_boot_ids: frozenset[SpanId]
+    kernels: dict[str, SpanId] = {}
+    edge_boot_ids: frozenset[SpanId] = frozenset()
+    may_act_as: frozenset[SpanId] = frozenset()
+    throttle: Throttle = Throttle()
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A span that may be relied on, and whether a trusted key signed it."""
+
+    values: Mapping[str, Any]
+    signed: bool
+
+    @property
+    def id(self) -> UUID:
+        """The span's id."""
+        return UUID(str(self.values["id"]))
+
+    def reference(self) -> dict[str, Any]:
+        """How audit spans name it."""
+        return {"id": str(self.id), "seq": self.values["seq"], "curr_hash": self.values["curr_hash"]}
+
+
+@dataclass(frozen=True)
+class Governance:
+    """The verified manifest: the span and what it says."""
+
+    span: Trusted
+    manifest: Manifest
+
+
+def read_manifest(database: Database, identity: Identity, settings: Settings) -> Governance:
+    """The latest manifest, verified. Raises VerificationFailed."""
+    return _governance(latest(database, identity, [MANIFEST_ID]), settings)
+
+
+def select_kernel(
+    database: Database, identity: Identity, settings: Settings, kernel_id: UUID
+) -> tuple[Governance, Trusted]:
+    """Manifest and kernel, both verified, in one round trip.
+
+    Raises:
+        VerificationFailed, NotAllowed, NotFound: in the order in which the protocol asks.
+    """
+    found = latest(database, identity, [MANIFEST_ID, kernel_id])
+    governance = _governance(found, settings)
+    if kernel_id not in governance.manifest.allowed_boot_ids:
+        raise NotAllowed(kernel_id)
+    kernel = found.get(kernel_id)
+    if kernel is None or kernel.is_deleted:
+        raise NotFound(kernel_id)
+    return governance, require_trusted(kernel, "function", settings)
+
+
+def _governance(found: Mapping[UUID, Span], settings: Settings) -> Governance:
+    span = found.get(MANIFEST_ID)
+    if span is None:
+        raise VerificationFailed(MANIFEST_ID, "there is no manifest: seed the ledger")
+    trusted = require_trusted(span, "manifest", settings)
+    try:
+        return Governance(trusted, _parse_manifest(span.curr_hash, orjson.dumps(span.metadata)))
+    except ValidationError as error:
+        problem = first_problem(error, "metadata")
+        raise VerificationFailed(MANIFEST_ID, f"the manifest is not valid: {problem.message}") from None
+
+
+@lru_cache(maxsize=4)
+def _parse_manifest(curr_hash: str, metadata: bytes) -> Manifest:  # noqa: ARG001 - the verified hash is the key
+    return Manifest.model_validate_json(metadata)
+
+
+def require_trusted(span: Span, entity_type: str, settings: Settings) -> Trusted:
+    """The span as one that may be relied on: its hash recomputed, its signature and owner checked.
+
+    Raises:
+        VerificationFailed: with the reason.
+    """
+    signed = verify(span, settings.trusted_row_keys)
+    if span.owner_id != "system" or span.tenant_id != "system":
+        raise VerificationFailed(span.id, "it does not belong to the system")
+    if span.entity_type != entity_type or span.status != "active" or span.is_deleted:
+        raise VerificationFailed(span.id, f"it is not an active {entity_type}")
+    if span.seq < settings.minimum_seqs.get(span.id, 0):
+        raise VerificationFailed(span.id, f"seq {span.seq} is older than this deployment accepts")
+    return Trusted(span.columns(), signed and bool(settings.trusted_row_keys))
