@@ -11,15 +11,13 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
       EXECUTE format('CREATE ROLE %I NOSUPERUSER NOBYPASSRLS %s', role_name,
                      CASE role_name WHEN 'admin' THEN 'NOLOGIN' ELSE 'LOGIN' END);
-      IF role_name = 'readonly' THEN
-        ALTER ROLE readonly SET default_transaction_read_only = on;
-      END IF;
-      -- Where RDS offers sign-in by IAM token, the runtime roles use nothing else.
-      IF role_name <> 'admin' AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_iam') THEN
-        EXECUTE format('GRANT rds_iam TO %I', role_name);
-      END IF;
+    END IF;
+    -- Where RDS offers sign-in by IAM token, the runtime roles use nothing else.
+    IF role_name <> 'admin' AND EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_iam') THEN
+      EXECUTE format('GRANT rds_iam TO %I', role_name);
     END IF;
   END LOOP;
+  ALTER ROLE readonly SET default_transaction_read_only = on;
 
   -- The runtime roles too, so that where one DATABASE_URL serves all, its login can become each of them.
   FOREACH role_name IN ARRAY ARRAY['admin', 'lambda_exec', 'readonly'] LOOP

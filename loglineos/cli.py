@@ -1,0 +1,50 @@
+"""`loglineos`: the operator's command line.
+
+Exit codes: 0 done; 1 refused or failed, the sentence says why; 2 the command's words are off; 3 the ledger
+cannot be reached; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ledger.errors import LedgerError, LedgerUnavailable
+from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
+from loglineos.local.postgres import LocalPostgresError
+from loglineos.local_commands import down, status, up
+
+FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
+
+
+@click.group(epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the ledger cannot be reached.")
+@click.version_option(package_name=None, version="0.1.0")
+def cli() -> None:
+    """LogLineOS: an append-only ledger of signed spans that boots its own code."""
+
+
+for _command in (up, down, status, migrate, seed, query, boot, append, timeline, health):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The entry point: every error is one readable line on standard error."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except LedgerUnavailable as error:
+        _fail(f"Ledger unavailable. Is it up? `loglineos status` tells. {error.reason}".strip(), UNREACHABLE)
+    except LocalPostgresError as error:
+        _fail(str(error), UNREACHABLE)
+    except LedgerError as error:
+        _fail(error.message, FAILED)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
