@@ -16,12 +16,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from db_migration.handler import answer
-from ledger.connection import Connection, Target, connect
-from ledger.database import Database, Identity
 from nacl.signing import SigningKey
 from psycopg import sql
 
+from db_migration.handler import answer
+from ledger.connection import Connection, Target, connect
+from ledger.database import Database, Identity
 from loglineos.local.postgres import LocalPostgres, Server
 
 ROW_KEY = SigningKey(b"row signing key of these tests !")
@@ -122,12 +122,11 @@ def _database(server: Server, template: str) -> Iterator[TestLedger]:
 
 def environment_of(server: Server, name: str) -> dict[str, str]:
     """The variables of db-migration; for the loader see the fixtures of its own tests."""
-    environment = {
+    return {
         "DATABASE_URL": server.url("postgres", name),
         "ROW_SIGNING_KEY_HEX": bytes(ROW_KEY).hex(),
         "TRUSTED_ROW_KEYS": bytes(ROW_KEY.verify_key).hex(),
     }
-    return environment
 
 
 def _as_superuser(server: Server) -> psycopg.Connection[Any]:

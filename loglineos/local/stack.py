@@ -21,10 +21,17 @@ _PASSED_ON = ("LOG_LEVEL", "TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX", "MEMORY_KEY_HE
 
 @dataclass(frozen=True)
 class LocalStack:
-    """Everything lies in one directory, `.local` of the clone. `DATABASE_URL` replaces its PostgreSQL."""
+    """Everything lies in one directory, `.local` of the clone. `DATABASE_URL` replaces its PostgreSQL.
 
-    directory: Path = ROOT / ".local"
+    `LOGLINEOS_DIRECTORY` names another directory.
+    """
+
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    @property
+    def directory(self) -> Path:
+        """Where data, keys and logs are."""
+        return Path(self.environment.get("LOGLINEOS_DIRECTORY") or ROOT / ".local").absolute()
 
     @property
     def postgres(self) -> LocalPostgres:
