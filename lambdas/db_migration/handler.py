@@ -28,19 +28,19 @@ def handler(event: Any, context: Any = None) -> dict[str, Any]:  # noqa: ARG001 
     return answer(event, os.environ)
 
 
-def answer(event: Any, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The handler, with its settings passed in."""
+def answer(event: Any, environment: Mapping[str, str], log: Logger = logger) -> dict[str, Any]:
+    """The handler, with its settings and its log passed in."""
     try:
         request = parse_event(event)
-        logger.info("request", action=request.action)
+        log.info("request", action=request.action)
         return {"ok": True, "action": request.action, **perform(request, environment)}
     except LedgerError as error:
         reason = error.reason if isinstance(error, LedgerUnavailable) else None
-        logger.error("ERROR request failed", code=error.code, error=error.message, reason=reason)
+        log.error("ERROR request failed", code=error.code, error=error.message, reason=reason)
         return {"ok": False, "error": {"code": error.code, "message": error.message, **error.details}}
     except Exception as error:
         # The text may hold what the caller must not see: it goes to the log only.
-        logger.exception("ERROR request failed")
+        log.exception("ERROR request failed")
         return {"ok": False, "error": {"code": "internal", "message": f"{type(error).__name__}; see the log"}}
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
 from .errors import Misconfigured
 
+KEEP_S = 300
+
 
 def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
     """The secret called `name` (`SIGNING_KEY`, `MEMORY_KEY`, …), or None where none is configured.
 
     Looked for in `<name>_HEX` (the value), `<name>_FILE` (a file only its owner can read) and
-    `<name>_SECRET` (the ARN of a Secrets Manager secret, read once by a warm process).
+    `<name>_SECRET` (the ARN of a Secrets Manager secret, which a warm process reads every five minutes).
     """
     if value := environment.get(f"{name}_HEX"):
         return value.strip()
     if path := environment.get(f"{name}_FILE"):
         return _read_private_file(Path(path), f"{name}_FILE")
     if arn := environment.get(f"{name}_SECRET"):
-        return secrets_manager_value(arn)
+        return _kept_value(arn, int(time.monotonic() // KEEP_S))
     return None
 
 
@@ -34,8 +37,12 @@ def _read_private_file(path: Path, setting: str) -> str:
 
 
 @lru_cache(maxsize=16)
+def _kept_value(arn: str, _period: int) -> str:
+    return secrets_manager_value(arn)
+
+
 def secrets_manager_value(arn: str) -> str:
-    """The current string of a Secrets Manager secret."""
+    """The string of a Secrets Manager secret as it is now: a password may have been rotated a moment ago."""
     import boto3  # slow to import, and only needed here
 
     return str(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
