@@ -5,14 +5,22 @@
 
 SET LOCAL ROLE admin;
 
-CREATE UNIQUE INDEX ur_order    ON ledger.universal_registry (era, xid, position);
-CREATE INDEX ur_owner_order     ON ledger.universal_registry (owner_id, tenant_id, era, xid, position);
+-- The planner takes a row comparison for its first column's, `era`, and so expects next to nothing after any cursor:
+-- every index in this order then looks equally good, and it may well walk the whole ledger for one tenant's page.
+-- Hence the predicates that hold for every row: an index is open only to a query which says the same.
+--   position >= 0   who follows the whole ledger (policies, the notary)
+--   seq >= 0        pages of all types
+--   none            pages of one type
+CREATE UNIQUE INDEX ur_order    ON ledger.universal_registry (era, xid, position) WHERE position >= 0;
+CREATE INDEX ur_owner_order     ON ledger.universal_registry (owner_id, tenant_id, era, xid, position)
+  WHERE seq >= 0;
 CREATE INDEX ur_owner_type      ON ledger.universal_registry (owner_id, tenant_id, entity_type, era, xid, position);
 CREATE INDEX ur_shared_order    ON ledger.universal_registry (tenant_id, era, xid, position)
-  WHERE visibility IN ('tenant', 'public');
+  WHERE visibility IN ('tenant', 'public') AND seq >= 0;
 CREATE INDEX ur_shared_type     ON ledger.universal_registry (tenant_id, entity_type, era, xid, position)
   WHERE visibility IN ('tenant', 'public');
-CREATE INDEX ur_public_order    ON ledger.universal_registry (era, xid, position) WHERE visibility = 'public';
+CREATE INDEX ur_public_order    ON ledger.universal_registry (era, xid, position)
+  WHERE visibility = 'public' AND seq >= 0;
 CREATE INDEX ur_public_type     ON ledger.universal_registry (entity_type, era, xid, position)
   WHERE visibility = 'public';
 CREATE INDEX ur_parent          ON ledger.universal_registry (parent_id) WHERE parent_id IS NOT NULL;
@@ -54,8 +62,8 @@ DECLARE
   branch text := format(
     '(SELECT * FROM ledger.visible_timeline WHERE %%s AND (era, xid, position) %s ($3, $4, $5) %s %s ORDER BY %s LIMIT %s)',
     CASE WHEN p_forward THEN '>' ELSE '<' END,
-    CASE WHEN p_forward THEN 'AND (era < $7 OR xid < pg_snapshot_xmin(pg_current_snapshot()))' ELSE '' END,
-    CASE WHEN p_type IS NULL THEN '' ELSE 'AND entity_type = $6' END, page_order, page_size);
+    CASE WHEN p_forward THEN 'AND (era, xid) < ($7, pg_snapshot_xmin(pg_current_snapshot()))' ELSE '' END,
+    CASE WHEN p_type IS NULL THEN 'AND seq >= 0' ELSE 'AND entity_type = $6' END, page_order, page_size);
   tenant text := nullif(current_setting('app.tenant_id', true), '');
 BEGIN
   RETURN QUERY EXECUTE format(

@@ -4,10 +4,11 @@
 
 SET LOCAL ROLE admin;
 
--- What is compared: without case, and with one form for characters that Unicode can write in several.
+-- What is compared: without case, with one form for characters that Unicode can write in several, and with one
+-- small sigma (lower() makes the final one at the end of a word only).
 CREATE FUNCTION ledger.fold(p_text text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT pg_catalog.lower(pg_catalog.normalize(p_text, 'NFKC'))
+  SELECT pg_catalog.replace(pg_catalog.lower(pg_catalog.normalize(p_text, 'NFKC')), 'ς', 'σ')
 $$;
 REVOKE ALL ON FUNCTION ledger.fold(text) FROM PUBLIC;
 -- An index expression runs with the rights of whoever inserts.
@@ -41,7 +42,8 @@ BEGIN
   RETURN QUERY
     SELECT found.id, found.seq, found.score FROM (
       SELECT r.id, r.seq, r.era, r.xid, r.position,
-             (SELECT sum(CASE WHEN ledger.fold(r.metadata ->> 'content') ~ ('\m' || l || '\M') THEN 3
+             (SELECT sum(CASE WHEN length(l) > 200 THEN 1  -- too much for a regular expression
+                              WHEN ledger.fold(r.metadata ->> 'content') ~ ('\m' || l || '\M') THEN 3
                               WHEN ledger.fold(r.metadata ->> 'content') ~ ('\m' || l) THEN 2 ELSE 1 END)
                 FROM unnest(literals) l)::integer AS score
         FROM ledger.universal_registry r

@@ -20,6 +20,9 @@ DECLARE
   today  date := (statement_timestamp() AT TIME ZONE 'UTC')::date;
   total  bigint;
 BEGIN
+  IF p_amount < 0 THEN
+    RAISE EXCEPTION 'a quota is spent, never given back' USING ERRCODE = '22023';
+  END IF;
   INSERT INTO ledger_idx.usage AS u (tenant_id, day, kind, used) VALUES (tenant, today, p_kind, 0)
     ON CONFLICT DO NOTHING;
   UPDATE ledger_idx.usage u SET used = u.used + p_amount
@@ -47,9 +50,10 @@ CREATE TABLE ledger_idx.refusal (
   PRIMARY KEY (tenant_id, user_id, kind, minute)
 );
 
--- Counts one refusal of the caller. Answers this minute's count, and hands over (once) earlier minutes that
--- had more than one, whose totals the loader then writes into the ledger.
-CREATE FUNCTION ledger.count_refusal(p_kind text) RETURNS TABLE (minute timestamptz, count integer, closed boolean)
+-- Counts one refusal of the caller. Answers this minute's count, and hands over (once) earlier minutes, of any
+-- kind, that had more than one: their totals are then written into the ledger.
+CREATE FUNCTION ledger.count_refusal(p_kind text)
+RETURNS TABLE (kind text, minute timestamptz, count integer, closed boolean)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -61,13 +65,13 @@ BEGIN
     INSERT INTO ledger_idx.refusal AS f (tenant_id, user_id, kind, minute, count)
     VALUES (tenant, caller, p_kind, now_minute, 1)
     ON CONFLICT (tenant_id, user_id, kind, minute) DO UPDATE SET count = f.count + 1
-    RETURNING f.minute, f.count, false;
+    RETURNING f.kind, f.minute, f.count, false;
   RETURN QUERY
     WITH past AS (
       DELETE FROM ledger_idx.refusal f
-       WHERE f.tenant_id = tenant AND f.user_id = caller AND f.kind = p_kind AND f.minute < now_minute
-      RETURNING f.minute, f.count)
-    SELECT past.minute, past.count, true FROM past WHERE past.count > 1;
+       WHERE f.tenant_id = tenant AND f.user_id = caller AND f.minute < now_minute
+      RETURNING f.kind, f.minute, f.count)
+    SELECT past.kind, past.minute, past.count, true FROM past WHERE past.count > 1;
 END
 $$;
 REVOKE ALL ON FUNCTION ledger.count_refusal(text) FROM PUBLIC;

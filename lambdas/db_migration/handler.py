@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from ledger.connection import Target, connect
-from ledger.errors import LedgerError, LedgerUnavailable, Misconfigured
+from ledger.errors import LedgerError, LedgerUnavailable, Misconfigured, QueryFailed
 from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
@@ -35,8 +35,10 @@ def answer(event: Any, environment: Mapping[str, str], log: Logger = logger) -> 
         log.info("request", action=request.action)
         return {"ok": True, "action": request.action, **perform(request, environment)}
     except LedgerError as error:
+        # PostgreSQL's sentence about a query may quote its values: they are for the caller alone.
+        said = error.details.get("sqlstate") if isinstance(error, QueryFailed) else error.message
         reason = error.reason if isinstance(error, LedgerUnavailable) else None
-        log.error("ERROR request failed", code=error.code, error=error.message, reason=reason)
+        log.error("ERROR request failed", code=error.code, error=said, reason=reason)
         return {"ok": False, "error": {"code": error.code, "message": error.message, **error.details}}
     except Exception as error:
         # The text may hold what the caller must not see: it goes to the log only.

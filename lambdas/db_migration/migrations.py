@@ -90,8 +90,10 @@ def read_migrations(directory: Path) -> list[Migration]:
 
 def _read(path: Path) -> Migration:
     data = path.read_bytes()
-    sql = data.decode()
+    sql = data.decode(errors="replace")
     header = _HEADER.match(sql.partition("\n")[0])
+    if "\ufffd" in sql:
+        raise MigrationFailed(f"{path.name}: expected UTF-8 text")
     if not _NAME.match(path.name) or header is None:
         raise MigrationFailed(
             f"{path.name}: expected a name like 0001_words.sql and a first line '-- phase: pre' or '-- phase: post', "

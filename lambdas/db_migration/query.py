@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final, cast
-from uuid import UUID
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
+from psycopg.types.json import Jsonb
+from psycopg.types.string import TextLoader
 
+from ledger.canonical import check, check_text
 from ledger.connection import Connection
 from ledger.database import raise_typed
 from ledger.errors import InvalidInput, QueryFailed
@@ -40,6 +45,7 @@ def run_query(connection: Connection, sql: str, parameters: Sequence[Any]) -> An
         QueryFailed: PostgreSQL's own message; `sqlstate` in the details.
     """
     cursor: psycopg.RawCursor[tuple[Any, ...]] = psycopg.RawCursor(connection, row_factory=psycopg.rows.tuple_row)
+    _answer_in_json(cursor)
     try:
         with connection.transaction(force_rollback=True):
             connection.execute("SET TRANSACTION READ ONLY")
@@ -60,22 +66,32 @@ def _read(cursor: psycopg.RawCursor[tuple[Any, ...]], sql: str, parameters: list
     # Streamed: memory holds what is answered, not what the statement could give. And the extended protocol
     # that this uses takes one statement only.
     stream = cast(Generator[tuple[Any, ...]], cursor.stream(sql.encode(), parameters))
-    for record in stream:
-        names = names or _names(cursor)
-        row = dict(zip(names, map(_json_value, record), strict=True))
-        size += len(json.dumps(row, ensure_ascii=False).encode())
-        if len(rows) == MAX_ROWS or size > MAX_BYTES:
-            truncated = f"cut at {MAX_ROWS} rows" if len(rows) == MAX_ROWS else f"cut at {MAX_BYTES} bytes"
-            stream.close()  # cancels the rest on the server
-            break
-        rows.append(row)
-    return Answer(_columns(cursor, names or _names(cursor)), rows, truncated)
+    with closing(stream):  # which cancels the rest on the server; open, it would hold the connection's lock
+        for record in stream:
+            names = names or _names(cursor.description or [])
+            row = dict(zip(names, map(_json_value, record), strict=True))
+            size += len(json.dumps(row, ensure_ascii=False).encode())
+            if len(rows) == MAX_ROWS or size > MAX_BYTES:
+                truncated = f"cut at {MAX_ROWS} rows" if len(rows) == MAX_ROWS else f"cut at {MAX_BYTES} bytes"
+                break
+            rows.append(row)
+    columns = cursor.description or _described(cursor, sql)
+    shown = zip(_names(columns), columns, strict=True)
+    return Answer([{"name": name, "type": column.type_display} for name, column in shown], rows, truncated)
 
 
-def _names(cursor: psycopg.RawCursor[Any]) -> list[str]:
+def _described(cursor: psycopg.RawCursor[Any], sql: str) -> list[psycopg.Column]:
+    """The columns of a statement that had no rows: a stream of none does not tell them."""
+    connection = cursor.connection.pgconn
+    connection.prepare(b"", sql.encode())
+    cursor.pgresult = connection.describe_prepared(b"")
+    return list(cursor.description or [])
+
+
+def _names(columns: Sequence[psycopg.Column]) -> list[str]:
     """Column names, each once: a second `count` becomes `count_2`."""
     names: list[str] = []
-    for column in cursor.description or []:
+    for column in columns:
         name, n = column.name, 2
         while name in names:
             name, n = f"{column.name}_{n}", n + 1
@@ -83,42 +99,70 @@ def _names(cursor: psycopg.RawCursor[Any]) -> list[str]:
     return names
 
 
-def _columns(cursor: psycopg.RawCursor[Any], names: list[str]) -> list[dict[str, str]]:
-    return [
-        {"name": name, "type": column.type_display}
-        for name, column in zip(names, cursor.description or [], strict=True)
-    ]
-
-
 def _parameter(value: Any) -> Any:
+    if isinstance(value, str):
+        check_text(value, "params")
     if isinstance(value, dict | list):
-        return psycopg.types.json.Jsonb(value)
+        check(value, "params")
+        return Jsonb(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise InvalidInput("params", "JSON values")
 
 
+class _Timestamp(TimestampLoader):
+    """ISO 8601, except for what Python has no time for: `infinity`, years before 1 and after 9999."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return super().load(data).isoformat()
+        except psycopg.DataError:
+            return bytes(data).decode()
+
+
+class _Timestamptz(TimestamptzLoader):
+    """RFC 3339 in UTC, with the same exceptions."""
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return format_instant(super().load(data))
+        except psycopg.DataError:
+            return bytes(data).decode()
+
+
+# What JSON has a type for. Everything else is answered as PostgreSQL writes it.
+_JSON_TYPES: Final = frozenset(
+    ["bool", "int2", "int4", "int8", "oid", "xid8", "float4", "float8", "numeric", "json", "jsonb"]
+)
+
+
+def _answer_in_json(cursor: psycopg.RawCursor[Any]) -> None:
+    for info in cursor.adapters.types:
+        if info.name not in _JSON_TYPES:
+            cursor.adapters.register_loader(info.oid, TextLoader)
+    cursor.adapters.register_loader("timestamp", _Timestamp)
+    cursor.adapters.register_loader("timestamptz", _Timestamptz)
+
+
 def _json_value(value: Any) -> Any:
-    """What JSON has a type for keeps it; the rest becomes text, as PostgreSQL would write it."""
-    if value is None or isinstance(value, bool | int | float | str | dict):
-        return value if not isinstance(value, float) or (value == value and abs(value) != float("inf")) else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return _NOT_FINITE.get(value, "NaN")
     if isinstance(value, Decimal):
         return _number(value)
-    if isinstance(value, datetime):
-        return format_instant(value) if value.tzinfo else value.isoformat()
     if isinstance(value, list):
         return [_json_value(item) for item in value]
-    if isinstance(value, bytes):
-        return "\\x" + value.hex()
-    if isinstance(value, date | time | timedelta | UUID):
-        return str(value)
-    return str(value)
+    if isinstance(value, dict):
+        return {key: _json_value(item) for key, item in value.items()}
+    return value
+
+
+_NOT_FINITE: Final = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 def _number(value: Decimal) -> int | float | str:
     """`numeric` as a JSON number where that loses nothing."""
     if not value.is_finite():
-        return str(value)
+        return _NOT_FINITE.get(float(value), "NaN")
     if value == value.to_integral_value() and abs(value) < Decimal(10) ** 15:
         return int(value)
     return float(value) if Decimal(repr(float(value))) == value else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ import orjson
 
 from ledger.errors import InvalidInput
 from ledger.ids import is_reserved_id
-from ledger.span import Span, parse_span
+from ledger.span import ASSIGNED_COLUMNS, Span, parse_span
 
 OWNER = {"owner_id": "system", "tenant_id": "system", "visibility": "public"}
 
@@ -55,11 +56,13 @@ def _row(values: dict[str, Any], directory: Path, place: str) -> Span:
     if (code_file := values.pop("code_file", None)) is not None:
         if "code" in values:
             raise InvalidInput(f"{place}.code", "code lives in the file that code_file names, and nowhere else")
-        file = directory / Path(str(code_file)).name  # beside its row: no way out of the folder
-        try:
-            values["code"] = file.read_text(encoding="utf-8")
-        except OSError as error:
-            raise InvalidInput(f"{place}.code_file", f"a file beside the row; {code_file}: {error.strerror}") from error
+        values["code"] = _code(directory, code_file, f"{place}.code_file")
+    for name in (*ASSIGNED_COLUMNS, "curr_hash"):
+        if name in values:
+            raise InvalidInput(f"{place}.{name}", "is given by the ledger; leave it out")
+    for name, other in (("signature", "public_key"), ("public_key", "signature")):
+        if name in values and other not in values:
+            raise InvalidInput(f"{place}.{other}", f"is required beside {name}")
     for name, value in OWNER.items():
         if values.setdefault(name, value) != value:
             raise InvalidInput(f"{place}.{name}", f"rows belong to the system: {value!r}")
@@ -67,3 +70,15 @@ def _row(values: dict[str, Any], directory: Path, place: str) -> Span:
     if not is_reserved_id(span.id):
         raise InvalidInput(f"{place}.id", "rows have ids of the form 00000000-0000-4000-8000-…")
     return span
+
+
+def _code(directory: Path, name: Any, place: str) -> str:
+    """The text of a file beside the row: no other folder, no link out of it."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name) or (directory / name).is_symlink():
+        raise InvalidInput(place, "expected the plain name of a file beside the row")
+    try:
+        return (directory / name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(place, f"expected a file beside the row; {name}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise InvalidInput(place, f"expected UTF-8 text in {name}") from None

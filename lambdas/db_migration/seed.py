@@ -77,8 +77,9 @@ def _plan(
         if present is None and head is not None and row.seq < head.seq:
             report.skipped.append(row)
             continue
-        # A row follows what the ledger has, which is the row before it where the files are complete.
-        before = _before(row, stored) or previous
+        # A row follows what the ledger has, or the row that goes in just before it, whichever is the later.
+        earlier = [span for span in (_before(row, stored), previous) if span is not None]
+        before = max(earlier, key=lambda span: span.seq, default=None)
         sealed = _sealed(row, before.curr_hash if before else None, key)
         if present is not None:
             _require_same(sealed, present, trusted)

@@ -21,7 +21,7 @@ MAX_BATCH = 1000  # each span takes a lock for the transaction, and PostgreSQL's
 
 # The rows travel as one JSON text. ON CONFLICT lets a repeat of the identical span pass (the guard has
 # compared the hashes by then); any other conflict is the guard's error.
-INSERT_SPANS: Final[LiteralString] = """
+_INSERT: Final[LiteralString] = """
 INSERT INTO ledger.universal_registry (
   id, seq, entity_type, who, did, this, at, parent_id, related_to, owner_id, tenant_id, visibility, status,
   is_deleted, name, description, code, language, runtime, input, output, error, metadata, duration_ms, trace_id,
@@ -30,7 +30,8 @@ SELECT
   id, seq, entity_type, who, did, this, at, parent_id, related_to, owner_id, tenant_id, visibility, status,
   is_deleted, name, description, code, language, runtime, input, output, error, metadata, duration_ms, trace_id,
   prev_hash, curr_hash, signature, public_key
-FROM jsonb_to_recordset(%s::jsonb) AS given (
+FROM """
+_GIVEN: Final[LiteralString] = """jsonb_to_recordset(%s::jsonb) AS given (
   id uuid, seq integer, entity_type text, who text, did text, this text, at timestamptz, parent_id uuid,
   related_to uuid[], owner_id text, tenant_id text, visibility text, status text, is_deleted boolean, name text,
   description text, code text, language text, runtime text, input jsonb, output jsonb, error jsonb,
@@ -39,6 +40,13 @@ FROM jsonb_to_recordset(%s::jsonb) AS given (
 ON CONFLICT (id, seq) DO NOTHING
 RETURNING id, seq, era, xid, position
 """
+# Policies and guards look at a row when it is inserted, and the rows come out of `context`: so it is set by then,
+# and one statement does what a pipeline of two would (a quarter slower, measured).
+_CONTEXT: Final[LiteralString] = """
+WITH context AS MATERIALIZED (
+  SELECT set_config('app.user_id', %s, true), set_config('app.tenant_id', %s, true))"""
+INSERT_SPANS: Final[LiteralString] = _INSERT + _GIVEN
+INSERT_SPANS_AS: Final[LiteralString] = _CONTEXT + _INSERT + "context, " + _GIVEN
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,8 @@ def append(database: Database, identity: Identity, spans: Sequence[Span], key: S
         VersionConflict: the (id, seq) is taken by another hash, or does not follow the latest version.
     """
     sealed = [seal(span, key) for span in spans]
-    rows = database.query(identity, INSERT_SPANS, [_payload(sealed)]) if sealed else []
+    parameters = [identity.user_id, identity.tenant_id or "", _payload(sealed)]
+    rows = database.query(None, INSERT_SPANS_AS, parameters) if sealed else []
     return _outcome(sealed, rows)
 
 

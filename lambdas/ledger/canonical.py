@@ -15,6 +15,7 @@ import rfc8785
 from .errors import InvalidInput
 
 MAX_DEPTH = 100
+SPAN_DEPTH = 2  # what a span, or a request, puts around a value
 MAX_EXACT = 2**53 - 1  # RFC 8785 keeps to I-JSON (RFC 7493, 2.2): beyond it doubles skip integers
 _FAST = orjson.OPT_SORT_KEYS
 
@@ -30,12 +31,19 @@ def check(value: Any, path: str) -> None:
 
 
 def canonical_bytes(value: Any) -> bytes:
-    """RFC 8785 bytes of a JSON value, as given or as read back from `jsonb`."""
+    """RFC 8785 bytes of a JSON value, as given or as read back from `jsonb`.
+
+    Raises:
+        InvalidInput: nothing that `check` let pass and the database stored can have this value.
+    """
     # orjson is far quicker and writes the same bytes where no number needs JCS's own notation and no key sorts
     # differently in UTF-16 than in UTF-8 (a property test holds the two against each other).
     if _walk(value, "", 0, strict=False):
         return orjson.dumps(value, option=_FAST)
-    return rfc8785.dumps(_as_doubles(value))
+    try:
+        return rfc8785.dumps(_as_doubles(value))
+    except (rfc8785.CanonicalizationError, OverflowError) as error:
+        raise InvalidInput("value", f"one that RFC 8785 can write: {error}") from None
 
 
 def _walk(value: Any, path: str, depth: int, *, strict: bool) -> bool:  # noqa: C901 - one case for each kind
@@ -57,8 +65,8 @@ def _walk(value: Any, path: str, depth: int, *, strict: bool) -> bool:  # noqa: 
         return False
     if kind is not list and kind is not dict:
         raise InvalidInput(path, f"a JSON value, not {kind.__name__}")
-    if depth >= MAX_DEPTH:
-        raise InvalidInput(path, f"at most {MAX_DEPTH} levels of nesting")
+    if depth >= MAX_DEPTH + (0 if strict else SPAN_DEPTH):
+        raise InvalidInput(path[:1000], f"at most {MAX_DEPTH} levels of nesting")
     quick = True
     for key, item in value.items() if kind is dict else enumerate(value):
         if kind is dict:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import orjson
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import set_json_dumps, set_json_loads
+from psycopg.types.numeric import IntLoader
 
 from .errors import LedgerUnavailable, Misconfigured
 from .secret import secrets_manager_value
@@ -23,8 +23,18 @@ CONNECT_TIMEOUT_S = 5
 # At sign-in libpq gives no error code, only the server's sentence.
 _REFUSED = re.compile("authentication failed|permission denied|does not exist|no pg_hba.conf entry|not permitted")
 
+
+def _read_json(data: str | bytes) -> Any:
+    """What PostgreSQL stored, even numbers that no double holds: verification then refuses them by name."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data)
+
+
+psycopg.adapters.register_loader("xid8", IntLoader)
 set_json_dumps(orjson.dumps)
-set_json_loads(orjson.loads)
+set_json_loads(_read_json)
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,16 @@ class Target:
         auth = environment.get(f"{prefix}DATABASE_AUTH", environment.get("DATABASE_AUTH", "iam"))
         if auth not in ("iam", "secret"):
             raise Misconfigured(f"DATABASE_AUTH must be iam or secret, not {auth!r}")
+        secret = environment.get(f"{prefix}DATABASE_SECRET", "")
+        if auth == "secret" and not secret:
+            raise Misconfigured(f"DATABASE_AUTH is secret: {prefix}DATABASE_SECRET must be the ARN of the sign-in")
         return cls(
             role=role,
             host=host,
-            port=int(environment.get("DATABASE_PORT", "5432")),
+            port=_port(environment.get("DATABASE_PORT", "5432")),
             name=environment.get("DATABASE_NAME", "loglineos"),
             auth="iam" if auth == "iam" else "secret",
-            secret_arn=environment.get(f"{prefix}DATABASE_SECRET", ""),
+            secret_arn=secret,
             sslmode=environment.get("DATABASE_SSLMODE", "verify-full"),
             ca_file=environment.get("DATABASE_CA", ""),
         )
@@ -114,20 +127,30 @@ class Target:
         """Where it leads, without credentials: for people and logs."""
         if self.url is None:
             return f"{self.host}:{self.port}/{self.name} as {self.role or 'its login'}"
-        parts = urllib.parse.urlsplit(self.url)
-        return f"{parts.hostname}:{parts.port or 5432}{parts.path} as {self.role or 'its login'}"
+        given = self._url_parameters(self.url)
+        host, port, name = (str(given.get(key, "")) for key in ("host", "port", "dbname"))
+        # A URL that is not what it was meant to be has its password in any of these.
+        usual = re.fullmatch(r"[\w.-]*:\d*/\w*", f"{host}:{port}/{name}") is not None
+        return f"{f'{host}:{port}/{name}' if usual else 'the database of DATABASE_URL'} as {self.role or 'its login'}"
 
 
-def connect(target: Target, *, statement_timeout_s: int = 0) -> Connection:
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise Misconfigured(f"DATABASE_PORT must be a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def connect(target: Target, *, timeout_s: float = CONNECT_TIMEOUT_S, statement_timeout_s: int = 0) -> Connection:
     """A new connection in autocommit, in UTC, that notices a dead peer within seconds.
 
+    `timeout_s` is what making it may take; libpq takes less than 2 as 2.
     `statement_timeout_s` ends statements of which nobody waits for the answer any more; 0 never does.
 
     Raises:
         LedgerUnavailable: the database cannot be reached or refuses the sign-in.
     """
     parameters = target.parameters()
-    parameters["connect_timeout"] = CONNECT_TIMEOUT_S
+    parameters["connect_timeout"] = max(2, int(min(timeout_s, CONNECT_TIMEOUT_S)))
     parameters.setdefault("application_name", "loglineos")
     parameters["options"] = f"{parameters.get('options', '')} -c TimeZone=UTC"
     if statement_timeout_s:

@@ -6,14 +6,14 @@ import json
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, LiteralString, NoReturn, TypeVar
 
 import psycopg
 from psycopg import pq
 
-from .connection import Connection, Target, connect
+from .connection import CONNECT_TIMEOUT_S, Connection, Target, connect
 from .errors import LedgerError, LedgerUnavailable, NotPermitted, QueryFailed, QuotaExceeded, VersionConflict
 
 Row = dict[str, Any]
@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 IDLE_CHECK_S = 30.0
 STATEMENT_TIMEOUT_S = 30
 RETRY_PAUSE_S = 0.2
+CANCEL_TIMEOUT_S = 1.0
+INSUFFICIENT_PRIVILEGE = "42501"
+WRONG_PARAMETERS = "08P01"  # a protocol violation in name only
 _SET_CONTEXT: LiteralString = "SELECT set_config('app.user_id', %s, true), set_config('app.tenant_id', %s, true)"
 
 # What the guards of migrations/ raise (class LL), and row-level security itself.
@@ -33,7 +36,7 @@ _REFUSALS: dict[str, type[LedgerError]] = {
     "LL004": QuotaExceeded,
     "LL005": VersionConflict,
     "LL006": VersionConflict,
-    "42501": NotPermitted,
+    INSUFFICIENT_PRIVILEGE: NotPermitted,
 }
 
 
@@ -71,15 +74,15 @@ class Database:
         finally:
             self._used_at = time.monotonic()
 
-    def connection(self) -> Connection:
-        """The connection, known to be alive a moment ago.
+    def connection(self, timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
+        """The connection, known to be alive a moment ago; `timeout_s` is for making a new one.
 
         Raises:
             LedgerUnavailable: it was dead and a new one cannot be made.
         """
         if self._connection is None or not self._alive(self._connection):
             self.close()
-            self._connection = connect(self.target, statement_timeout_s=STATEMENT_TIMEOUT_S)
+            self._connection = connect(self.target, timeout_s=timeout_s, statement_timeout_s=STATEMENT_TIMEOUT_S)
         return self._connection
 
     def wait_until_reachable(self, deadline: float) -> None:
@@ -90,7 +93,7 @@ class Database:
         """
         while True:
             try:
-                self.connection()
+                self.connection(deadline - time.monotonic())
                 return
             except LedgerUnavailable as error:
                 if not error.passing or time.monotonic() + RETRY_PAUSE_S >= deadline:
@@ -99,9 +102,14 @@ class Database:
 
     def close(self) -> None:
         """Let the connection go; the next use makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if connection.info.transaction_status == pq.TransactionStatus.ACTIVE:
+            # Nobody waits for it any more; without this the server would go on with it.
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=CANCEL_TIMEOUT_S)
+        connection.close()
 
     def _run(self, work: Callable[[Connection], Result]) -> Result:
         connection = self.connection()
@@ -133,12 +141,14 @@ class Database:
 def _pipelined(
     connection: Connection, identity: Identity | None, sql: LiteralString, parameters: Parameters
 ) -> list[Row]:
-    # In autocommit, what a pipeline sends between two syncs is one implicit transaction: the context is
-    # local to it, and context and statement travel together.
-    with connection.pipeline():
-        if identity is not None:
-            connection.execute(_SET_CONTEXT, (identity.user_id, identity.tenant_id or ""), prepare=True)
+    if identity is None:
         cursor = connection.execute(sql, parameters, prepare=True)
+    else:
+        # In autocommit, what a pipeline sends between two syncs is one implicit transaction: the context is
+        # local to it, and context and statement travel together.
+        with connection.pipeline():
+            connection.execute(_SET_CONTEXT, (identity.user_id, identity.tenant_id or ""), prepare=True)
+            cursor = connection.execute(sql, parameters, prepare=True)
     return cursor.fetchall() if cursor.description else []
 
 
@@ -146,10 +156,15 @@ def raise_typed(error: psycopg.Error) -> NoReturn:
     """Turn psycopg's error into this project's, so that nobody above needs to know PostgreSQL's codes."""
     state, diag = error.sqlstate or "", error.diag
     # Class 57P: the server is going down; class 08 and no code at all: the connection is lost.
-    if isinstance(error, psycopg.OperationalError) and (not state or state[:2] in ("08", "53") or state[:3] == "57P"):
+    lost = not state or state[:2] in ("08", "53") or state[:3] == "57P"
+    if (
+        isinstance(error, psycopg.OperationalError) and lost and state != "08P01"
+    ):  # that is a wrong number of parameters
         raise LedgerUnavailable(str(error).strip()) from error
     message = diag.message_primary or str(error).strip()
     kind = _REFUSALS.get(state, QueryFailed)
+    if state == INSUFFICIENT_PRIVILEGE:  # PostgreSQL's sentence names tables
+        message = "row-level security does not let the caller do this"
     details: dict[str, Any] = {}
     if state.startswith("LL") and diag.message_detail:
         details = json.loads(diag.message_detail)

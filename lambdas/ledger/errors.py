@@ -80,3 +80,12 @@ class Misconfigured(LedgerError):
     """A setting of this program is missing or wrong; the message names it."""
 
     code = "misconfigured"
+
+
+class Internal(LedgerError):
+    """Something that the caller is told nothing of; the log has it."""
+
+    code = "internal"
+
+    def __init__(self) -> None:
+        super().__init__("Internal error; see the log")

@@ -11,8 +11,9 @@ from typing import Any
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
+from .canonical import check
 from .errors import InvalidInput, Misconfigured, VerificationFailed
-from .span import MAX_SPAN_BYTES, Span, canonical_span
+from .span import JSON_COLUMNS, MAX_SPAN_BYTES, Span, canonical_span
 
 SIGNATURE_CONTEXT = b"loglineos/span/v1\n"
 
@@ -47,8 +48,10 @@ def seal(span: Span, key: SigningKey | None) -> Span:
     """The span with its `curr_hash` and, with a key, its signature.
 
     Raises:
-        InvalidInput: the span is larger than 1 MB.
+        InvalidInput: a value that would not survive storage, by its path; or the span is larger than 1 MB.
     """
+    for column in JSON_COLUMNS:
+        check(getattr(span, column), column)
     data = canonical_span(span.columns())
     if len(data) > MAX_SPAN_BYTES:
         raise InvalidInput("span", f"at most {MAX_SPAN_BYTES} bytes in canonical form, got {len(data)}")
@@ -69,7 +72,10 @@ def verify(span: Span, trusted: Collection[str] | None) -> bool:
     Raises:
         VerificationFailed: with the reason.
     """
-    computed = span_hash(span.columns())
+    try:
+        computed = span_hash(span.columns())
+    except InvalidInput as error:
+        raise VerificationFailed(span.id, f"its columns cannot be hashed: {error.message}") from None
     if computed != span.curr_hash:
         raise VerificationFailed(span.id, "its columns do not match its hash")
     if span.signature is None or span.public_key is None:

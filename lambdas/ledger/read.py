@@ -66,6 +66,11 @@ def span_of(row: dict[str, Any]) -> Span:
     return Span.model_construct(**{name: row[name] for name in COLUMNS})
 
 
+def cursor_of(span: Span) -> Cursor:
+    """Where a stored span stands in the ledger's order."""
+    return Cursor(span.era or 0, span.xid or 0, span.position or 0)
+
+
 def latest(database: Database, identity: Identity, ids: Sequence[UUID]) -> dict[UUID, Span]:
     """The latest version of each id; ids whose latest version the identity may not see are left out."""
     rows = database.query(identity, _LATEST, [list(ids)])
@@ -107,5 +112,4 @@ def _page(
     place = (cursor.era, str(cursor.xid), cursor.position)
     rows = database.query(identity, _PAGE, [forward, *place, limit, entity_type])
     spans = [span_of(row) for row in rows]
-    last = spans[-1] if spans else None
-    return Page(spans, Cursor(last.era or 0, last.xid or 0, last.position or 0) if last else cursor)
+    return Page(spans, cursor_of(spans[-1]) if spans else cursor)

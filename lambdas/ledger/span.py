@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -35,7 +36,10 @@ def _instant(value: object) -> object:
             value = None
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise PydanticCustomError("instant", "an RFC 3339 time with offset, such as 2026-01-31T12:00:00Z")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError("instant", "an RFC 3339 time with offset, in the years 1 to 9999 of UTC") from None
 
 
 def _uuid(value: object) -> object:
@@ -53,6 +57,7 @@ def _object(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Word = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Name = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=200)]  # stands in an index
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 SpanId = Annotated[UUID, BeforeValidator(_uuid)]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_object)]
@@ -71,15 +76,15 @@ class Span(BaseModel):
 
     id: SpanId
     seq: Seq = GENESIS_SEQ
-    entity_type: Word
+    entity_type: Name
     who: Word
     did: Word
     this: Word
     at: Instant
     parent_id: SpanId | None = None
     related_to: list[SpanId] | None = None
-    owner_id: Word
-    tenant_id: Word | None = None
+    owner_id: Name
+    tenant_id: Name | None = None
     visibility: Visibility = "private"
     status: Text | None = None
     is_deleted: StrictBool = False
@@ -143,8 +148,20 @@ def first_problem(error: ValidationError, path: str, known: tuple[str, ...] = ()
     elif problem["type"] == "missing":
         expected = "is required"
     else:
-        expected = "expected " + problem["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+        expected = _expectation(problem["msg"])
     return InvalidInput(field or "input", expected)
+
+
+_KINDS = {"String": "text", "List": "a list", "Dictionary": "an object", "Input": "a value", "Value": "a value"}
+
+
+def _expectation(message: str) -> str:
+    """`String should have at least 1 character` as `expected text with at least 1 character`."""
+    found = re.match(r"(\w+) should (be|have|match) (.*?)( after validation, not \d+)?$", message)
+    if found is None:
+        return f"expected {message}"
+    kind, verb, what = _KINDS.get(found[1], "a value"), found[2], found[3]
+    return {"be": f"expected {what}", "have": f"expected {kind} with {what}"}.get(verb, f"expected {kind} of {what}")
 
 
 def canonical_span(values: Mapping[str, Any]) -> bytes:

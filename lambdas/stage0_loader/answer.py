@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 from uuid import UUID
 
 import orjson
 
-from ledger.errors import LedgerError
-from ledger.read import Page
+from ledger.errors import Internal, LedgerError
+from ledger.read import Page, cursor_of
 from ledger.span import Span, format_instant
 
 from .audit import error_object
 from .boot import Booted
 
+MAX_PAGE_BYTES: Final = 5_000_000
 STATUS: Final = {
     "invalid_input": 400,
     "unauthenticated": 401,
@@ -41,10 +43,8 @@ def success(body: dict[str, Any], trace_id: str) -> dict[str, Any]:
 def failure(error: LedgerError, trace_id: str) -> dict[str, Any]:
     """The error's status and `{"ok": false, "error": {"code", "message", …}, "trace_id"}`."""
     status = STATUS.get(error.code, 500)
-    shown = (
-        error_object(error) if error.code in STATUS else {"code": "internal", "message": "Internal error; see the log"}
-    )
-    return _answer(status, {"ok": False, "error": shown, "trace_id": trace_id}, trace_id)
+    shown = error if error.code in STATUS else Internal()
+    return _answer(status, {"ok": False, "error": error_object(shown), "trace_id": trace_id}, trace_id)
 
 
 def booted_body(booted: Booted) -> dict[str, Any]:
@@ -61,8 +61,20 @@ def booted_body(booted: Booted) -> dict[str, Any]:
 
 
 def page_body(page: Page) -> dict[str, Any]:
-    """Spans with all their columns, so that a client can check each hash itself, and where to go on."""
-    return {"spans": [span_body(span) for span in page.spans], "cursor": str(page.cursor)}
+    """Spans with all their columns, so that a client can check each hash itself, and where to go on.
+
+    Of large spans there are fewer than were asked for: Lambda answers at most 6 MB.
+    """
+    bodies: list[dict[str, Any]] = []
+    size, cursor = 0, page.cursor
+    for span in page.spans:
+        body = span_body(span)
+        size += 2 * len(orjson.dumps(body))  # the body is text in JSON: quotes are escaped once more
+        if bodies and size > MAX_PAGE_BYTES:
+            break
+        bodies.append(body)
+        cursor = cursor_of(span)
+    return {"spans": bodies, "cursor": str(cursor)}
 
 
 def span_body(span: Span) -> dict[str, Any]:
@@ -79,5 +91,6 @@ def _plain(value: Any) -> Any:
 
 
 def _answer(status: int, body: dict[str, Any], trace_id: str) -> dict[str, Any]:
-    headers = {"content-type": "application/json", "x-trace-id": trace_id}
+    # A caller may have chosen the trace id: in a header only what cannot end it.
+    headers = {"content-type": "application/json", "x-trace-id": quote(trace_id)}
     return {"statusCode": status, "headers": headers, "body": orjson.dumps(body).decode()}

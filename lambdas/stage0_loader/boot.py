@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +18,11 @@ from ledger.span import Span, format_instant
 from .audit import Audit
 from .claim import claim, claim_id, request_digest, stored_execution
 from .context import Context, LedgerAccess
-from .deadline import Deadline
+from .deadline import RESERVE_MS, Deadline
 from .event import Boot
 from .kernel import Kernels, Run
 from .masking import mask
+from .refusals import record_refusal
 from .settings import Settings
 from .trust import Governance, NotAllowed, NotFound, Trusted, select_kernel
 
@@ -58,20 +61,39 @@ class Loader:
         """Boot one kernel. Raises LedgerError; what it answers is safe to show to the caller."""
         audit = Audit(self.database, request.identity, request.trace_id, self.settings.signing_key)
         try:
-            governance, kernel = select_kernel(self.database, request.identity, self.settings, request.boot_function_id)
+            governance, kernel = self._select(request, deadline)
         except (NotAllowed, NotFound, VerificationFailed) as error:
             self._refuse(audit, error, request.boot_function_id)
             raise
         event = self._boot_event(audit, request, governance, kernel, deadline)
-        committed = claim(audit, event) if request.request_id else audit.append(event)
+        self.log.info(
+            "kernel verified",
+            kernel=kernel.values["name"],
+            seq=kernel.values["seq"],
+            proof="signed" if (event.metadata or {})["signed"] else "unsigned",
+        )
+        try:
+            committed = claim(audit, event) if request.request_id else audit.append(event)
+        except InvalidInput as error:  # what is too large in it is the input
+            raise InvalidInput("input", error.details["expected"]) from None
         if committed is None:
             return self._stored(audit, event)
         return self._run(audit, request, governance, kernel, committed, deadline)
 
+    def _select(self, request: Boot, deadline: Deadline) -> tuple[Governance, Trusted]:
+        select = partial(select_kernel, self.database, request.identity, self.settings, request.boot_function_id)
+        try:
+            return select()
+        except LedgerUnavailable:
+            # The connection died under the first read. Nothing has been done yet, so it may be done again.
+            self.database.wait_until_reachable(deadline.at)
+            return select()
+
     def _refuse(self, audit: Audit, error: LedgerError, kernel_id: UUID) -> None:
-        if isinstance(error, VerificationFailed):
-            self.log.error("ERROR security_alert: span verification failed", **error.details)
-        audit.refusal(error, kernel_id)
+        try:
+            record_refusal(audit, error, kernel_id)
+        except LedgerError as problem:  # the caller is refused all the same
+            self.log.error("ERROR a refused boot could not be recorded", code=problem.code, error=problem.message)
 
     def _boot_event(
         self, audit: Audit, request: Boot, governance: Governance, kernel: Trusted, deadline: Deadline
@@ -84,7 +106,8 @@ class Loader:
         }
         values: dict[str, Any] = {}
         if request.request_id:
-            until = datetime.now(UTC) + timedelta(seconds=deadline.left_s())
+            # Only then is the Lambda that runs it certainly gone.
+            until = datetime.now(UTC) + timedelta(seconds=deadline.left_s(), milliseconds=RESERVE_MS)
             secret = self.settings.secret("loglineos-memory-key")
             metadata |= {
                 "request_id": str(request.request_id),
@@ -115,16 +138,17 @@ class Loader:
     ) -> Booted:
         run = self.kernels.run(kernel, self._context(request, governance, kernel, deadline), deadline)
         self._debug_output(kernel, run)
-        execution = self._execution(audit, event, run, mask(run.output, _rules(kernel, "output")))
+        execution = self._execution(audit, event, run, mask(run.output, _rules(kernel, "output")), deadline)
         if run.error is not None:
             raise run.error
         return Booted(event.id, execution.id, run.output, run.duration_ms, bool((event.metadata or {})["signed"]))
 
-    def _execution(self, audit: Audit, event: Span, run: Run, output: Any) -> Span:
+    def _execution(self, audit: Audit, event: Span, run: Run, output: Any, deadline: Deadline) -> Span:
         try:
             return audit.execution(event, run, output)
         except LedgerUnavailable:
-            # The connection may have died under the kernel. What it did is done: say so before giving up.
+            # The connection died under the kernel. What it did is done: say so, if the reserve is enough for it.
+            self.database.wait_until_reachable(deadline.at + RESERVE_MS / 2000)
             return audit.execution(event, run, output)
 
     def _context(self, request: Boot, governance: Governance, kernel: Trusted, deadline: Deadline) -> Context:
@@ -136,7 +160,7 @@ class Loader:
             )
         return Context(
             kernel_id=kernel.id,
-            input=request.input,
+            input=deepcopy(request.input),  # what a kernel does to it must not change what is recorded
             ledger=LedgerAccess(self.database, request.identity, request.trace_id, self.settings.signing_key),
             manifest=governance.span.values["metadata"],
             log=self.log,

@@ -60,7 +60,7 @@ def claim(audit: Audit, event: Span) -> Span | None:
     try:
         return audit.append(event)
     except VersionConflict:
-        pass
+        pass  # the usual case: a repeat has another time, and so another hash
     last = versions(audit.database, audit.identity, event.id)[-1]
     before = last.metadata or {}
     if before.get("request_digest") != (event.metadata or {}).get("request_digest"):

@@ -11,14 +11,16 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from ledger.database import Database
-from ledger.errors import LedgerError, LedgerUnavailable, QueryFailed
+from ledger.errors import Internal, LedgerError, LedgerUnavailable, QueryFailed, VerificationFailed
 from ledger.ids import new_id
 
 from .answer import booted_body, failure, page_body, span_body, success
+from .audit import Audit
 from .boot import Loader
 from .deadline import Deadline
 from .event import Append, Boot, Health, Request, Timeline, parse_event
 from .kernel import Kernels
+from .refusals import record_alert
 from .settings import Settings
 from .spans import append_as_caller, health, timeline
 
@@ -33,8 +35,9 @@ def handler(event: Any, context: Any = None) -> dict[str, Any]:
         if _loader is None:
             _loader = make_loader(Settings.from_environment(os.environ), logger)
     except LedgerError as error:
-        logger.error("ERROR the loader is misconfigured", error=error.message)
-        return failure(error, new_id().hex)
+        trace_id = new_id().hex
+        logger.error("ERROR the loader is misconfigured", error=error.message, trace_id=trace_id)
+        return failure(error, trace_id)
     return handle(_loader, event, context)
 
 
@@ -45,9 +48,10 @@ def make_loader(settings: Settings, log: Logger) -> Loader:
 
 def handle(loader: Loader, event: Any, context: Any) -> dict[str, Any]:
     """One invocation."""
-    deadline = Deadline.from_context(context)
     trace_id = new_id().hex
+    loader.log.append_keys(trace_id=trace_id)
     try:
+        deadline = Deadline.from_context(context)
         request = parse_event(event)
         trace_id = request.trace_id
         loader.log.append_keys(trace_id=trace_id)
@@ -57,15 +61,29 @@ def handle(loader: Loader, event: Any, context: Any) -> dict[str, Any]:
             facts["boot_function_id"] = str(request.boot_function_id)
         loader.log.info(request.action, **facts)
         loader.database.wait_until_reachable(deadline.at)
-        return success(_perform(loader, request, deadline), trace_id)
+        return success(_watched(loader, request, deadline), trace_id)
     except LedgerError as error:
         _log_failure(loader.log, error)
         return failure(error, trace_id)
     except Exception:
         loader.log.exception("ERROR unexpected failure")
-        return failure(LedgerError("unexpected"), trace_id)
+        return failure(Internal(), trace_id)
     finally:
         loader.log.remove_keys(["trace_id"])
+
+
+def _watched(loader: Loader, request: Request, deadline: Deadline) -> dict[str, Any]:
+    """Carry it out; whatever fails verification on the way is an alarm."""
+    try:
+        return _perform(loader, request, deadline)
+    except VerificationFailed as error:
+        loader.log.error("ERROR security_alert: span verification failed", **error.details)
+        try:
+            audit = Audit(loader.database, request.identity, request.trace_id, loader.settings.signing_key)
+            record_alert(audit, error, of_boot=isinstance(request, Boot))
+        except LedgerError as problem:
+            loader.log.error("ERROR the alert could not be recorded", code=problem.code, error=problem.message)
+        raise
 
 
 def _perform(loader: Loader, request: Request, deadline: Deadline) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -12,10 +13,10 @@ from typing import Any
 import orjson
 
 from ledger.canonical import check
-from ledger.errors import InvalidInput, LedgerError
+from ledger.errors import Internal, InvalidInput, LedgerError, QueryFailed
 
 from .context import Context, Rejected
-from .deadline import Deadline, TimedOut, call_until
+from .deadline import Deadline, call_until
 from .trust import Trusted
 
 Main = Callable[[Context], Any]
@@ -55,16 +56,8 @@ class Kernels:
         error: LedgerError | None = None
         try:
             output = call_until(deadline, lambda: _storable(self._main(kernel)(context)))
-        except TimedOut:
-            error = KernelTimedOut(f"Kernel timed out after {deadline.total_ms} ms", deadline_ms=deadline.total_ms)
-        except InvalidInput as problem:
-            # The ledger refused a value that the kernel passed on from its input.
-            error = Rejected(problem.message, **problem.details)
-        except LedgerError as problem:
-            error = problem
-        except Exception as problem:
-            context.log.exception("ERROR kernel raised")
-            error = KernelFailed(f"{type(problem).__name__}: {problem}"[:1000])
+        except BaseException as problem:  # noqa: BLE001 - SystemExit of a kernel is no end of the loader's
+            error = _failure(problem, context, deadline)
         return Run(output, error, round((time.monotonic() - started) * 1000))
 
     def _main(self, kernel: Trusted) -> Main:
@@ -91,7 +84,34 @@ def _storable(output: Any) -> Any:
     """The output as plain JSON values, as it will be stored and answered."""
     plain = orjson.loads(orjson.dumps(output))
     try:
+        _refuse_nan(output)
         check(plain, "output")
     except InvalidInput as error:
         raise KernelFailed(f"the kernel's output cannot be stored: {error.message}") from error
     return plain
+
+
+def _refuse_nan(value: Any) -> None:
+    """orjson would make null of it, and nobody would know."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInput("output", "finite numbers only")
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            _refuse_nan(item)
+
+
+def _failure(problem: BaseException, context: Context, deadline: Deadline) -> LedgerError:
+    """What a kernel's exception is to the caller."""
+    if deadline.left_s() == 0:
+        # Whatever was raised: interrupted, libraries raise errors of their own on the way out.
+        return KernelTimedOut(f"Kernel timed out after {deadline.total_ms} ms", deadline_ms=deadline.total_ms)
+    if isinstance(problem, InvalidInput):
+        # The ledger refused a value that the kernel passed on from its input.
+        return Rejected(problem.message, **problem.details)
+    if isinstance(problem, QueryFailed):
+        context.log.error("ERROR a kernel's query failed", exc_info=problem)
+        return Internal()  # PostgreSQL's sentence may quote SQL and data
+    if isinstance(problem, LedgerError):
+        return problem
+    context.log.error("ERROR kernel raised", exc_info=problem)
+    return KernelFailed(f"{type(problem).__name__}: {problem}"[:1000])

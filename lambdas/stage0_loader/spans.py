@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from ledger.append import Appended, append_within
+from ledger.append import Appended, insert_sealed
 from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
 from ledger.ids import is_callers_id, new_id
-from ledger.proof import span_hash, verify
+from ledger.proof import seal, span_hash
 from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
 
 from .event import Append, Health, Timeline
 from .settings import Settings
-from .trust import read_manifest
+from .trust import read_manifest, require_trusted
 
 # Written by loader, kernels and notary alone (ledger.md): with them a caller could forge what happened.
 RESERVED_TYPES: Final = frozenset(
@@ -56,7 +56,17 @@ def append_as_caller(database: Database, settings: Settings, request: Append) ->
     with database.transaction(request.identity) as connection:
         connection.execute(_SPEND, [len(spans), limit])
         heads = connection.execute(_HEADS, [[span.id for span in spans if span.seq]]).fetchall()
-        return append_within(connection, _chain(spans, heads), settings.signing_key)
+        sealed = [
+            _seal(span, settings, path) for span, (path, _) in zip(_chain(spans, heads), _paths(request), strict=True)
+        ]
+        return insert_sealed(connection, sealed)
+
+
+def _seal(span: Span, settings: Settings, path: str) -> Span:
+    try:
+        return seal(span, settings.signing_key)
+    except InvalidInput as error:
+        raise InvalidInput(path, error.details["expected"]) from None
 
 
 def _paths(request: Append) -> list[tuple[str, dict[str, Any]]]:
@@ -99,13 +109,13 @@ def _require_permitted(span: Span, path: str) -> None:
 def _chain(spans: Sequence[Span], heads: Sequence[dict[str, Any]]) -> list[Span]:
     """Fill in `prev_hash` of later versions, so that a client need not know it."""
     known: dict[tuple[UUID, int], str] = {(row["id"], row["seq"]): row["curr_hash"] for row in heads}
-    chained = []
-    for span in sorted(spans, key=lambda span: (span.id, span.seq)):
+    chained = list(spans)
+    for n in sorted(range(len(spans)), key=lambda n: (spans[n].id, spans[n].seq)):
+        span = spans[n]
         before = max((seq for span_id, seq in known if span_id == span.id and seq < span.seq), default=None)
         if span.prev_hash is None and before is not None:
-            span = span.with_values(prev_hash=known[span.id, before])
-        known[span.id, span.seq] = span_hash(span.columns())
-        chained.append(span)
+            chained[n] = span.with_values(prev_hash=known[span.id, before])
+        known[span.id, span.seq] = span_hash(chained[n].columns())
     return chained
 
 
@@ -142,10 +152,10 @@ def health(database: Database, settings: Settings, request: Health) -> dict[str,
 
 
 def _proof(span: Span | None, settings: Settings) -> dict[str, Any]:
-    if span is None:
+    if span is None or span.is_deleted:
         return {"seq": None, "proof": "not seeded"}
     try:
-        signed = verify(span, settings.trusted_row_keys)
+        signed = require_trusted(span, "function", settings).signed
     except VerificationFailed as error:
         return {"seq": span.seq, "proof": f"broken: {error.reason}"}
     return {"seq": span.seq, "proof": "signed" if signed else "unsigned"}

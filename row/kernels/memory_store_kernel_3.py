@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from stage0_loader.context import Context
 
 MAX_CONTENT_BYTES: Final = 1_000_000
+MAX_STORED_BYTES: Final = 1_010_000  # leaves room for the rest of a span, 50 tags of 200 characters included
 MAX_TERMS: Final = 16
 PAGE_BYTES: Final = 500_000  # content of one page; its execution span has to hold it
-BATCH: Final = 200
+BATCH: Final = 50  # each may be of 1 MB
 
 Action = Literal["store", "get", "search", "list", "update", "delete"]
 Word = Annotated[StrictStr, Field(min_length=1, max_length=200)]
@@ -34,10 +35,14 @@ FIELDS: Final[dict[str, set[str]]] = {
     "delete": {"memory_id"},
 }
 
-# Batches of the timeline function: it walks an index by the page, whatever the size of the table.
-LIST_SQL: Final = """
-SELECT t.*, ledger.is_latest(t.id, t.seq) AS is_latest
-FROM ledger.timeline(false, %s, %s::text::xid8, %s, %s, 'memory') t ORDER BY era DESC, xid DESC, position DESC
+# The timeline function walks an index by the page, whatever the size of the table.
+VERSIONS_SQL: Final = """
+SELECT id, seq, era, xid, position FROM ledger.timeline(false, %s, %s::text::xid8, %s, %s, 'memory')
+ORDER BY era DESC, xid DESC, position DESC
+"""
+LATEST_SQL: Final = """
+SELECT c.*, (SELECT min(f.seq) FROM ledger.universal_registry f WHERE f.id = c.id) AS first_seq
+FROM ledger.current_span c WHERE c.id = ANY(%s)
 """
 SEARCH_SQL: Final = """
 SELECT found.score, m.*
@@ -137,23 +142,31 @@ def delete(ctx: Context, request: Input) -> dict[str, Any]:
 
 
 def list_memories(ctx: Context, request: Input) -> dict[str, Any]:
-    """Newest first, a page at a time."""
+    """Newest first, a page at a time. A memory stands where it was stored: an update does not move it."""
     limit = request.limit or 20
-    place = _cursor(ctx, request.cursor, 3) or [2**31 - 1, 2**64 - 1, 2**63 - 1]
+    place = _cursor(ctx, request.cursor, 3) or [2**31 - 1, 2**63 - 1, 2**63 - 1]
     page: list[dict[str, Any]] = []
     size = 0
     while True:
-        rows = ctx.ledger.query(LIST_SQL, [place[0], str(place[1]), place[2], BATCH])
-        for row in rows:
-            if row["is_latest"] and _matches(row["metadata"], request):
-                memory = _shown_row(ctx, row)
+        versions = ctx.ledger.query(VERSIONS_SQL, [place[0], str(place[1]), place[2], BATCH])
+        latest = _latest_of_first(ctx, versions)
+        for version in versions:
+            memory = latest.get((version["id"], version["seq"]))
+            if memory is not None and _matches(memory, request):
                 size += len((memory["content"] or "").encode())
                 if len(page) == limit or (page and size > PAGE_BYTES):
                     return {"memories": page, "cursor": _cursor_text(place)}
                 page.append(memory)
-            place = [row["era"], int(row["xid"]), row["position"]]
-        if len(rows) < BATCH:
+            place = [version["era"], version["xid"], version["position"]]
+        if len(versions) < BATCH:
             return {"memories": page, "cursor": None}
+
+
+def _latest_of_first(ctx: Context, versions: list[dict[str, Any]]) -> dict[tuple[UUID, int], dict[str, Any]]:
+    """The latest version of each memory, by the first one that the caller sees of it."""
+    ids = list({version["id"] for version in versions})
+    rows = ctx.ledger.query(LATEST_SQL, [ids])
+    return {(row["id"], row["first_seq"]): memory for row in rows if (memory := _shown_row(ctx, row))}
 
 
 def search(ctx: Context, request: Input) -> dict[str, Any]:
@@ -179,16 +192,16 @@ def search(ctx: Context, request: Input) -> dict[str, Any]:
     )
     page: list[dict[str, Any]] = []
     size = 0
+    place: list[int] = []
     for row in rows:
         memory = _shown_row(ctx, row)
-        size += len((memory["content"] or "").encode())
+        size += len((memory["content"] or "").encode()) if memory else 0
         if page and size > PAGE_BYTES:
-            break
-        page.append({**memory, "score": row["score"]})
-    more = len(page) < len(rows) or len(rows) == limit
-    last = rows[len(page) - 1] if page else None
-    place = [last["score"], last["era"], int(last["xid"]), last["position"]] if last and more else None
-    return {"memories": page, "cursor": _cursor_text(place) if place else None}
+            return {"memories": page, "cursor": _cursor_text(place)}
+        if memory:
+            page.append({**memory, "score": row["score"]})
+        place = [row["score"], row["era"], row["xid"], row["position"]]
+    return {"memories": page, "cursor": _cursor_text(place) if len(rows) == limit else None}
 
 
 ACTIONS: Final = {
@@ -205,7 +218,7 @@ def _existing(ctx: Context, request: Input) -> Span:
     if request.memory_id is None:
         raise ctx.rejected("memory_id: is required", field="memory_id")
     span = ctx.ledger.latest(request.memory_id)
-    if span is None or span.entity_type != "memory" or span.is_deleted:
+    if span is None or span.entity_type != "memory" or span.is_deleted or not _well_formed(span.metadata):
         raise ctx.rejected("memory_id: there is no such memory", field="memory_id")
     return span
 
@@ -224,20 +237,42 @@ def _content(ctx: Context, content: str | None) -> str:
     return content
 
 
-def _matches(metadata: dict[str, Any], request: Input) -> bool:
+def _fitting(ctx: Context, stored: dict[str, Any]) -> dict[str, Any]:
+    """Escapes in JSON, and the encoding of a ciphertext, count too: a span has its own limit."""
+    if len(json.dumps(stored, ensure_ascii=False).encode("utf-8", "replace")) > MAX_STORED_BYTES:
+        raise ctx.rejected(f"content: at most {MAX_STORED_BYTES} bytes as it is stored", field="content")
+    return stored
+
+
+def _matches(memory: dict[str, Any], request: Input) -> bool:
     return (
-        set(request.tags or []) <= set(metadata["tags"])
-        and request.memory_type in (None, metadata["memory_type"])
-        and request.session_id in (None, metadata["session_id"])
+        set(request.tags or []) <= set(memory["tags"])
+        and request.memory_type in (None, memory["memory_type"])
+        and request.session_id in (None, memory["session_id"])
     )
 
 
-def _shown(ctx: Context, span: Span) -> dict[str, Any]:
+def _well_formed(metadata: Any) -> bool:
+    """Anyone may append a span that says it is a memory: only those made like this kernel's are."""
+    return (
+        isinstance(metadata, dict)
+        and isinstance(metadata.get("content", metadata.get("ciphertext")), str)
+        and isinstance(metadata.get("tags"), list)
+        and all(isinstance(tag, str) for tag in metadata["tags"])
+        and isinstance(metadata.get("memory_type"), str)
+        and isinstance(metadata.get("session_id"), str | None)
+        and metadata.get("sensitivity") in ("normal", "secret")
+    )
+
+
+def _shown(ctx: Context, span: Span) -> dict[str, Any] | None:
     return _shown_row(ctx, span.columns())
 
 
-def _shown_row(ctx: Context, row: dict[str, Any]) -> dict[str, Any]:
+def _shown_row(ctx: Context, row: dict[str, Any]) -> dict[str, Any] | None:
     metadata = row["metadata"]
+    if not _well_formed(metadata):
+        return None
     return {
         "memory_id": str(row["id"]),
         "seq": row["seq"],
@@ -261,7 +296,7 @@ def _clear_content(ctx: Context, span: Span) -> str:
 
 def _sealed_content(ctx: Context, memory_id: UUID, content: str, sensitivity: str) -> dict[str, Any]:
     if sensitivity != "secret":
-        return {"content": content}
+        return _fitting(ctx, {"content": content})
     box = _box(ctx)
     if box is None:
         raise ctx.rejected(
@@ -269,8 +304,8 @@ def _sealed_content(ctx: Context, memory_id: UUID, content: str, sensitivity: st
             field="sensitivity",
         )
     # The id goes inside, so that a ciphertext cannot be passed off as another memory's.
-    text = json.dumps([str(memory_id), content]).encode()
-    return {"ciphertext": base64.b64encode(box.encrypt(text)).decode()}
+    text = json.dumps([str(memory_id), content], ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _fitting(ctx, {"ciphertext": base64.b64encode(box.encrypt(text)).decode()})
 
 
 def _open_content(ctx: Context, memory_id: UUID, metadata: dict[str, Any]) -> str | None:
@@ -290,6 +325,9 @@ def _box(ctx: Context) -> SecretBox | None:
     key = ctx.secret("loglineos-memory-key")
     if key is None:
         return None
+    if len(key) != 64:
+        ctx.log.error("ERROR loglineos-memory-key must be 64 hex digits")
+        return None
     label = f"loglineos/memory/v1\n{ctx.tenant_id or ''}".encode()
     return SecretBox(hmac.new(bytes.fromhex(key), label, hashlib.sha256).digest())
 
@@ -301,7 +339,9 @@ def _cursor(ctx: Context, text: str | None, parts: int) -> list[int] | None:
         numbers = [int(part) for part in text.split(".")]
     except ValueError:
         numbers = []
-    if len(numbers) != parts or not all(0 <= n < 2**63 for n in numbers) or numbers[-3] >= 2**31:
+    # The last two are an xid and a position; era, and the score of a search, are smaller.
+    limits = [2**31] * (parts - 2) + [2**63, 2**63]
+    if len(numbers) != parts or not all(0 <= n < limit for n, limit in zip(numbers, limits, strict=True)):
         raise ctx.rejected("cursor: expected the one that an earlier page gave", field="cursor")
     return numbers
 

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     from stage0_loader.context import Context
@@ -19,6 +20,12 @@ WHERE visibility = 'public' AND entity_type = 'prompt' AND owner_id = 'system' A
 PLACE: Final = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
+def _as_text(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PydanticCustomError("variable", "text or a number")
+    return str(value)
+
+
 class Input(BaseModel):
     """Which prompt, by id or name, which of its versions (the latest), and what to put in."""
 
@@ -26,7 +33,7 @@ class Input(BaseModel):
 
     prompt_id: Annotated[UUID, BeforeValidator(str)] | None = None
     name: StrictStr | None = None
-    variables: dict[str, StrictStr | StrictInt | StrictFloat] | None = None
+    variables: dict[str, Annotated[str, BeforeValidator(_as_text)]] | None = None
     seq: Annotated[StrictInt, Field(ge=0)] | None = None
 
 
@@ -38,10 +45,10 @@ def main(ctx: Context) -> dict[str, Any]:
     prompt_id = request.prompt_id or _id_of(ctx, request.name)
     span = ctx.system_span(prompt_id, "prompt", request.seq) if prompt_id else None
     if span is None:
-        field = "name" if request.name else "prompt_id"
+        field = "prompt_id" if request.name is None else "name"
         raise ctx.rejected(f"{field}: there is no such prompt", field=field)
     metadata = span.metadata or {}
-    values = {name: str(value) for name, value in (request.variables or {}).items()}
+    values = request.variables or {}
     for name in metadata["variables"]:
         if name not in values:
             raise ctx.rejected(f"variables.{name}: is required by {span.name}", field=f"variables.{name}")

@@ -1,0 +1,6 @@
+"""The fixtures that these tests share; see kit.py here and in tests/ledger."""
+
+from tests.db_migration.kit import rows
+from tests.ledger.kit import shared
+
+__all__ = ["rows", "shared"]

@@ -1,0 +1,62 @@
+"""Repeats of one request by many processes at the same moment: exactly one runs."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.stage0_loader.counting import COUNTER, request, runs, unfinished
+from tests.stage0_loader.stage import NOT_LISTED, Stage
+from tests.stage0_loader.worker import invoke
+
+PROCESSES = 8
+SLOW_COUNTER = COUNTER.replace("    return", "    __import__('time').sleep(0.3)\n    return")
+
+
+def at_once(stage: Stage, kernel: UUID, tenant: str, **fields: Any) -> list[dict[str, Any]]:
+    """The same boot by eight processes at once."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.stage0_loader.worker"])
+    start, answers = processes.Barrier(PROCESSES), processes.Queue()
+    event = {"action": "boot", "boot_function_id": str(kernel), "user_id": "alice", "tenant_id": tenant, **fields}
+    workers = [
+        processes.Process(target=invoke, args=(stage.environment, event, start, answers)) for _ in range(PROCESSES)
+    ]
+    for worker in workers:
+        worker.start()
+    found = [answers.get(timeout=40) for _ in workers]
+    for worker in workers:
+        worker.join(10)
+    return found
+
+
+def test_of_eight_concurrent_repeats_exactly_one_runs(stage: Stage, tenant: str) -> None:
+    kernel, request_id = stage.publish(SLOW_COUNTER), request()
+    answers = at_once(stage, kernel, tenant, request_id=request_id)
+    assert sorted(answer["statusCode"] for answer in answers) == [200] + [409] * 7
+    assert all("request_in_progress" in answer["body"] for answer in answers if answer["statusCode"] == 409)
+    assert runs(stage, tenant) == 1
+    again = at_once(stage, kernel, tenant, request_id=request_id)
+    assert {answer["statusCode"] for answer in again} == {200}
+    assert runs(stage, tenant) == 1
+
+
+def test_of_eight_concurrent_repeats_of_an_abandoned_request_exactly_one_runs(stage: Stage, tenant: str) -> None:
+    kernel, request_id = stage.publish(SLOW_COUNTER), request()
+    unfinished(stage, tenant, kernel, request_id, ends_in=-1)
+    answers = at_once(stage, kernel, tenant, request_id=request_id)
+    assert sorted(answer["statusCode"] for answer in answers) == [200] + [409] * 7
+    assert runs(stage, tenant) == 2
+
+
+def test_without_a_request_id_all_of_them_run(stage: Stage, tenant: str) -> None:
+    kernel = stage.publish(COUNTER)
+    assert {answer["statusCode"] for answer in at_once(stage, kernel, tenant)} == {200}
+    assert runs(stage, tenant) == PROCESSES
+
+
+def test_eight_concurrent_refusals_leave_one_span(stage: Stage, tenant: str) -> None:
+    answers = at_once(stage, NOT_LISTED, tenant, trace_id=str(uuid4()))
+    assert {answer["statusCode"] for answer in answers} == {403}
+    assert 1 <= len(stage.spans(tenant_id=tenant, entity_type="boot_event")) <= 2  # (two, if a minute ended)
