@@ -1,0 +1,195 @@
+"""The ledger's PostgreSQL: primary, replica where the environment has one, their settings and secrets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from stacks.environment import Environment
+from stacks.logs import log_group
+from stacks.network import NetworkStack
+from stacks.stack import LedgerStack, removal_of
+
+ENGINE = rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_18)
+DATABASE = "loglineos"
+MASTER = "postgres"
+USERS = ("lambda_exec", "readonly")
+EXPORTED_LOGS = ["postgresql", "upgrade"]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What a function needs to know of a DB instance."""
+
+    host: str
+    identifier: str
+    resource_id: str | None
+
+
+class DatabaseStack(LedgerStack):
+    def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, key: kms.IKey) -> None:
+        super().__init__(scope, environment, "database", "PostgreSQL and its secrets", holds_data=True)
+        self.environment_settings = environment
+        self.key = key
+        self.master_secret = self._secret("MasterSecret", "database-master", MASTER)
+        # Where IAM signs in, the users have no password at all.
+        users = () if environment.database_iam else USERS
+        self.user_secrets = {
+            user: self._secret(f"{user.title().replace('_', '')}Secret", f"database-{user.replace('_', '-')}", user)
+            for user in users
+        }
+        primary = self._build_primary(network)
+        replica = self._build_replica(network, primary) if environment.read_replica else None
+        self.primary = self._described(primary)
+        self.reports = self._described(replica) if replica else self.primary
+        self.primary_instance, self.replica_instance = primary, replica
+        if environment.rotate_master_days:
+            self._rotate_master(network, primary)
+        self._build_outputs()
+
+    def _secret(self, id: str, name: str, user: str) -> secretsmanager.Secret:
+        return secretsmanager.Secret(
+            self,
+            id,
+            secret_name=self.environment_settings.resource(name),
+            description=f"Sign-in of {user}",
+            encryption_key=self.key,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                secret_string_template=self.to_json_string({"username": user}),
+                generate_string_key="password",
+                password_length=32,
+                exclude_punctuation=True,
+            ),
+            removal_policy=removal_of(self.environment_settings),
+        )
+
+    def _logs_of(self, id: str, identifier: str) -> Sequence[Construct]:
+        """RDS writes into these where they exist; where not, it makes its own, kept for ever."""
+        return [
+            log_group(self, f"{id}{kind.title()}Logs", self.environment_settings, self.key,
+                      f"/aws/rds/instance/{identifier}/{kind}")
+            for kind in EXPORTED_LOGS
+        ]
+
+    def _parameters(self, id: str) -> rds.ParameterGroup:
+        environment = self.environment_settings
+        return rds.ParameterGroup(
+            self,
+            id,
+            engine=ENGINE,
+            description=f"LogLineOS {environment.name}",
+            parameters={
+                "rds.force_ssl": "1" if environment.database_tls else "0",
+                "max_connections": str(environment.max_connections),
+                "log_min_duration_statement": "1000",
+            },
+        )
+
+    def _build_primary(self, network: NetworkStack) -> rds.DatabaseInstance:
+        environment = self.environment_settings
+        logs = self._logs_of("Primary", environment.database_identifier)
+        instance = rds.DatabaseInstance(
+            self,
+            "Primary",
+            instance_identifier=environment.database_identifier,
+            engine=ENGINE,
+            instance_type=_instance_type(environment),
+            database_name=DATABASE,
+            credentials=rds.Credentials.from_secret(self.master_secret, MASTER),
+            vpc=network.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            security_groups=[network.database_group],
+            parameter_group=self._parameters("Parameters"),
+            multi_az=environment.multi_az,
+            allocated_storage=environment.storage_gb,
+            max_allocated_storage=environment.storage_limit_gb,
+            storage_type=rds.StorageType.GP3,
+            storage_encrypted=True,
+            storage_encryption_key=self.key,
+            backup_retention=cdk.Duration.days(environment.backup_days),
+            preferred_backup_window="03:00-05:00",
+            preferred_maintenance_window="sun:05:30-sun:06:30",
+            delete_automated_backups=not environment.protect_data,
+            copy_tags_to_snapshot=True,
+            iam_authentication=environment.database_iam,
+            ca_certificate=rds.CaCertificate.RDS_CA_RSA2048_G1,
+            auto_minor_version_upgrade=True,
+            enable_performance_insights=True,
+            performance_insight_encryption_key=self.key,
+            monitoring_interval=cdk.Duration.minutes(1),
+            cloudwatch_logs_exports=EXPORTED_LOGS,
+            deletion_protection=environment.protect_data,
+            removal_policy=removal_of(environment),
+        )
+        instance.node.add_dependency(*logs)
+        return instance
+
+    def _build_replica(self, network: NetworkStack, primary: rds.DatabaseInstance) -> rds.DatabaseInstanceReadReplica:
+        environment = self.environment_settings
+        identifier = environment.resource("read-replica")
+        logs = self._logs_of("Replica", identifier)
+        replica = rds.DatabaseInstanceReadReplica(
+            self,
+            "Replica",
+            instance_identifier=identifier,
+            source_database_instance=primary,
+            instance_type=_instance_type(environment),
+            vpc=network.vpc,
+            vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED),
+            security_groups=[network.database_group],
+            parameter_group=self._parameters("ReplicaParameters"),
+            max_allocated_storage=environment.storage_limit_gb,
+            storage_type=rds.StorageType.GP3,
+            storage_encrypted=True,
+            storage_encryption_key=self.key,
+            copy_tags_to_snapshot=True,
+            iam_authentication=environment.database_iam,
+            ca_certificate=rds.CaCertificate.RDS_CA_RSA2048_G1,
+            auto_minor_version_upgrade=True,
+            enable_performance_insights=True,
+            performance_insight_encryption_key=self.key,
+            monitoring_interval=cdk.Duration.minutes(1),
+            cloudwatch_logs_exports=EXPORTED_LOGS,
+            deletion_protection=environment.protect_data,
+            removal_policy=removal_of(environment),
+        )
+        replica.node.add_dependency(*logs)
+        return replica
+
+    def _described(self, instance: rds.DatabaseInstance | rds.DatabaseInstanceReadReplica) -> Instance:
+        return Instance(
+            host=instance.db_instance_endpoint_address,
+            identifier=instance.instance_identifier,
+            resource_id=instance.instance_resource_id if self.environment_settings.database_iam else None,
+        )
+
+    def _rotate_master(self, network: NetworkStack, primary: rds.DatabaseInstance) -> None:
+        """By AWS's own rotation function, in the functions' group: the only way to 5432 stays the only one."""
+        name = self.environment_settings.resource("master-rotation")
+        primary_secret = self.master_secret
+        primary_secret.add_rotation_schedule(
+            "Rotation",
+            automatically_after=cdk.Duration.days(self.environment_settings.rotate_master_days),
+            rotate_immediately_on_update=False,
+            hosted_rotation=secretsmanager.HostedRotation.postgre_sql_single_user(
+                function_name=name,
+                vpc=network.vpc,
+                vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
+                security_groups=[network.function_group],
+            ),
+        )
+
+    def _build_outputs(self) -> None:
+        cdk.CfnOutput(self, "DatabaseIdentifier", value=self.primary.identifier)
+        cdk.CfnOutput(self, "DatabaseHost", value=self.primary.host)
+        cdk.CfnOutput(self, "QueryHost", value=self.reports.host)
+        cdk.CfnOutput(self, "MasterSecretArn", value=self.master_secret.secret_arn)
+
+
+def _instance_type(environment: Environment) -> ec2.InstanceType:
+    return ec2.InstanceType(environment.instance_class.removeprefix("db."))

@@ -1,0 +1,108 @@
+"""The two functions of the manual: the loader, which runs kernels, and db-migration, which people call."""
+
+import json
+
+import aws_cdk as cdk
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, code_asset, layer_asset
+from stacks.database_functions import Ledger, migration_statements, migration_variables
+from stacks.environment import Environment
+from stacks.ledger_function import LedgerFunction, Settings, Surroundings, dependency_layer
+from stacks.network import NetworkStack
+from stacks.rows import newest_seqs
+from stacks.sign_in import may_read_secrets, may_sign_in, variables
+from stacks.stack import LedgerStack, removal_of
+
+
+class FunctionsStack(LedgerStack):
+    def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger) -> None:
+        super().__init__(scope, environment, "functions", "stage0-loader and db-migration")
+        self.environment_settings, self._data_key = environment, ledger.database.key
+        self.memory_key = self._key_secret("MemoryKey", "memory-key", "Encrypts secret memories")
+        self.signing_key = (
+            self._key_secret("SigningKey", "signing-key", "Signs what the loader appends")
+            if environment.sign_executions
+            else None
+        )
+        layer = dependency_layer(self, environment, layer_asset(environment))
+        around = Surroundings(environment=environment, network=network, key=ledger.database.key, layer=layer)
+        self.loader = LedgerFunction(self, "Loader", around, self._loader(ledger))
+        self.migration = LedgerFunction(self, "Migration", around, self._migration(ledger))
+        cdk.CfnOutput(self, "LoaderFunctionName", value=self.loader.function.function_name)
+        cdk.CfnOutput(self, "MigrationFunctionName", value=self.migration.function.function_name)
+
+    def _key_secret(self, id: str, name: str, description: str) -> secretsmanager.Secret:
+        """32 random bytes as 64 hex digits: nobody, the deployer included, has seen them."""
+        return secretsmanager.Secret(
+            self,
+            id,
+            secret_name=self.environment_settings.resource(name),
+            description=description,
+            encryption_key=self._data_key,
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64,
+                exclude_characters="ghijklmnopqrstuvwxyz",
+                exclude_uppercase=True,
+                exclude_punctuation=True,
+                require_each_included_type=False,
+            ),
+            removal_policy=removal_of(self.environment_settings),
+        )
+
+    def _loader(self, ledger: Ledger) -> Settings:
+        environment, database = self.environment_settings, ledger.database
+        signing = {"SIGNING_KEY_SECRET": self.signing_key.secret_arn} if self.signing_key else {}
+        passwords = {user: secret.secret_arn for user, secret in database.user_secrets.items()}
+        password = {"DATABASE_SECRET": passwords["lambda_exec"]} if passwords else {}
+        return Settings(
+            thing="stage0-loader",
+            role_thing="lambda-role",
+            handler="stage0_loader.handler.handler",
+            code=code_asset("stage0-loader", LOADER_PARTS),
+            description="Loads kernels from the ledger, verifies and runs them",
+            timeout_seconds=30,
+            memory_mb=512,
+            concurrency=environment.loader_concurrency,
+            variables={
+                **variables(environment, database),
+                "DATABASE_USER": "lambda_exec",
+                "MINIMUM_SEQS": json.dumps(newest_seqs(), separators=(",", ":")),
+                "MEMORY_KEY_SECRET": self.memory_key.secret_arn,
+                **signing,
+                **password,
+            },
+            statements=[
+                *may_sign_in(self, database, "lambda_exec", database.primary),
+                *may_read_secrets(self, database, *self._own_secrets()),
+            ],
+        )
+
+    def _own_secrets(self) -> list[str]:
+        """Its keys, and what provider spans name: made by hand, so known by name and AWS's six characters."""
+        keys = [secret.secret_arn for secret in (self.memory_key, self.signing_key) if secret]
+        providers = [
+            self.format_arn(
+                service="secretsmanager",
+                resource="secret",
+                resource_name=f"{name}-??????",
+                arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
+            )
+            for name in self.environment_settings.provider_secrets
+        ]
+        return keys + providers
+
+    def _migration(self, ledger: Ledger) -> Settings:
+        return Settings(
+            thing="db-migration",
+            role_thing="db-migration-role",
+            handler="db_migration.handler.handler",
+            code=code_asset("db-migration", DATABASE_PARTS),
+            description="Migrates, seeds and queries",
+            timeout_seconds=60,
+            memory_mb=256,
+            concurrency=5,
+            variables=migration_variables(self.environment_settings, ledger),
+            statements=migration_statements(self, ledger),
+        )
