@@ -43,7 +43,7 @@ class AccessStack(LedgerStack):
         )
 
     def _build_deploy_role(self, environment: Environment) -> None:
-        """Workflows of one repository, in the GitHub environment of this name, act through CDK's own roles."""
+        """Workflows of one repository, in the GitHub environment of this name, act as CDK's own roles."""
         provider = f"arn:{self.partition}:iam::{self.account}:oidc-provider/{GITHUB}"
         subject = f"repo:{environment.github_repository}:environment:{environment.name}"
         role = iam.Role(

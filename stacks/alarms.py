@@ -55,8 +55,9 @@ def database_alarms(environment: Environment, thing: str, instance: Instance) ->
     free = instance.metric_free_storage_space(period=FIVE_MINUTES, statistic="Minimum")
     yield Alarm(f"{thing}-cpu", "Scale up", cpu, 80, periods=3)
     yield Alarm(f"{thing}-connections", "Investigar leaks", connections, 0.9 * environment.max_connections)
+    few = 0.2 * environment.storage_gb * GIB
     # Used > 80 % is free < 20 %. Storage that has grown is told to the environment: see docs/deploy.md.
-    yield Alarm(f"{thing}-storage", "Planejar archiving", free, 0.2 * environment.storage_gb * GIB, below=True)
+    yield Alarm(f"{thing}-storage", "Planejar archiving", free, few, below=True)
 
 
 def replica_lag_alarm(instance: rds.DatabaseInstanceReadReplica) -> Alarm:
@@ -65,7 +66,7 @@ def replica_lag_alarm(instance: rds.DatabaseInstanceReadReplica) -> Alarm:
 
 
 def verification_alarm(failures: cloudwatch.IMetric) -> Alarm:
-    return Alarm("failed-verification", "A span in the ledger is not what was signed: docs/runbooks", failures, 0)
+    return Alarm("failed-verification", "A span is not what was signed: read the security_alert", failures, 0)
 
 
 def no_boot_alarm(boots: cloudwatch.IMetric) -> Alarm:

@@ -15,13 +15,14 @@ SPANS = "spans"  # the archive's prefix: spans/month=YYYY-MM/*.parquet
 FIRST_MONTH = "2025-01"
 # The registry's columns as Parquet holds them: JSON as text, ids as text, times as UTC timestamps.
 COLUMNS = {
-    "id": "string", "seq": "int", "entity_type": "string", "who": "string", "did": "string", "this": "string",
-    "at": "timestamp", "parent_id": "string", "related_to": "array<string>", "owner_id": "string",
-    "tenant_id": "string", "visibility": "string", "status": "string", "is_deleted": "boolean", "name": "string",
-    "description": "string", "code": "string", "language": "string", "runtime": "string", "input": "string",
-    "output": "string", "error": "string", "metadata": "string", "duration_ms": "int", "trace_id": "string",
-    "prev_hash": "string", "curr_hash": "string", "signature": "string", "public_key": "string", "era": "int",
-    "xid": "string", "position": "bigint",
+    "id": "string", "seq": "int", "entity_type": "string", "who": "string", "did": "string",
+    "this": "string", "at": "timestamp", "parent_id": "string", "related_to": "array<string>",
+    "owner_id": "string", "tenant_id": "string", "visibility": "string", "status": "string",
+    "is_deleted": "boolean", "name": "string", "description": "string", "code": "string",
+    "language": "string", "runtime": "string", "input": "string", "output": "string", "error": "string",
+    "metadata": "string", "duration_ms": "int", "trace_id": "string", "prev_hash": "string",
+    "curr_hash": "string", "signature": "string", "public_key": "string", "era": "int", "xid": "string",
+    "position": "bigint",
 }  # fmt: skip
 PARQUET_INPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat"
 PARQUET_OUTPUT = "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat"
@@ -57,7 +58,6 @@ class ArchiveStack(LedgerStack):
             ],
             removal_policy=removal_of(environment),
         )
-        lock = environment.object_lock_days
         return s3.Bucket(
             self,
             "Archive",
@@ -69,8 +69,8 @@ class ArchiveStack(LedgerStack):
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             enforce_ssl=True,
             versioned=True,
-            object_lock_enabled=True if lock else None,
-            object_lock_default_retention=s3.ObjectLockRetention.governance(cdk.Duration.days(lock)) if lock else None,
+            object_lock_enabled=environment.object_lock_days > 0,
+            object_lock_default_retention=_kept(environment.object_lock_days),
             server_access_logs_bucket=access_logs,
             server_access_logs_prefix="archive/",
             lifecycle_rules=[_to_glacier()],
@@ -142,12 +142,20 @@ class ArchiveStack(LedgerStack):
         ]
 
 
+def _kept(days: int) -> s3.ObjectLockRetention | None:
+    return s3.ObjectLockRetention.governance(cdk.Duration.days(days)) if days else None
+
+
 def _to_glacier() -> s3.LifecycleRule:
     """Instant Retrieval: the only Glacier that Athena can read without a restore."""
-    after = cdk.Duration.days(90)
-    transition = s3.Transition(storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL, transition_after=after)
-    return s3.LifecycleRule(id="glacier", prefix=f"{SPANS}/", transitions=[transition],
-                            abort_incomplete_multipart_upload_after=cdk.Duration.days(7))
+    instant = s3.StorageClass.GLACIER_INSTANT_RETRIEVAL
+    transition = s3.Transition(storage_class=instant, transition_after=cdk.Duration.days(90))
+    return s3.LifecycleRule(
+        id="glacier",
+        prefix=f"{SPANS}/",
+        transitions=[transition],
+        abort_incomplete_multipart_upload_after=cdk.Duration.days(7),
+    )
 
 
 def _sql_name(environment: Environment) -> str:

@@ -92,7 +92,8 @@ def install_wheels(target: Target, folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])
-        raise BundlingError(f"pip could not install the layer for {machine}, Python {target.python_version}: {last}")
+        wanted = f"{machine}, Python {target.python_version}"
+        raise BundlingError(f"pip could not install the layer for {wanted}: {last}")
 
 
 def build_layer(target: Target, output: Path) -> None:
@@ -107,7 +108,7 @@ def build_code(parts: dict[str, str], output: Path) -> None:
 
 @jsii.implements(cdk.ILocalBundling)
 class _Local:
-    """CDK's hook for building on this machine. It raises on failure: answering False would make CDK try Docker."""
+    """CDK's hook for building here. It raises on failure: answering False would make CDK try Docker."""
 
     def __init__(self, parts: dict[str, str] | None, target: Target | None) -> None:
         self._parts, self._target = parts, target
@@ -120,7 +121,7 @@ class _Local:
             elif self._parts:
                 build_code(self._parts, output)
         except Exception:
-            shutil.rmtree(output, ignore_errors=True)  # or the next synthesis would take it for a finished one
+            shutil.rmtree(output, ignore_errors=True)  # or the next synthesis would take it for done
             raise
         return True
 

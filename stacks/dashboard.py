@@ -21,14 +21,19 @@ def build_dashboard(
     ledger_metrics: Iterable[cloudwatch.IMetric],
 ) -> cloudwatch.Dashboard:
     dashboard = cloudwatch.Dashboard(
-        scope, "Dashboard", dashboard_name=environment.resource("overview"), default_interval=cdk.Duration.hours(3)
+        scope,
+        "Dashboard",
+        dashboard_name=environment.resource("overview"),
+        default_interval=cdk.Duration.hours(3),
     )
     dashboard.add_widgets(_graph("Boots and failed verifications", ledger_metrics), _kernels(functions))
     targets = [function.function for function in functions.values()]
     dashboard.add_widgets(
         _graph("Invocations", [target.metric_invocations(period=MINUTE) for target in targets]),
         _graph("Errors", [target.metric_errors(period=MINUTE) for target in targets]),
-        _graph("Duration p95", [target.metric_duration(period=MINUTE, statistic="p95") for target in targets]),
+        _graph(
+            "Duration p95", [target.metric_duration(period=MINUTE, statistic="p95") for target in targets]
+        ),
     )
     instances = [one for one in (database.primary_instance, database.replica_instance) if one]
     dashboard.add_widgets(
@@ -50,7 +55,7 @@ def _kernels(functions: Mapping[str, LedgerFunction]) -> cloudwatch.LogQueryWidg
         query_lines=[
             "fields @message",
             "filter @message like /boot_function_id/",
-            "parse @message '\"boot_function_id\":\"*\"' as kernel_id",
+            'parse @message \'"boot_function_id":"*"\' as kernel_id',
             "stats count() by kernel_id",
         ],
         view=cloudwatch.LogQueryVisualizationType.TABLE,

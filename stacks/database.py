@@ -13,7 +13,7 @@ from constructs import Construct
 from stacks.environment import Environment
 from stacks.logs import log_group
 from stacks.network import NetworkStack
-from stacks.stack import LedgerStack, removal_of
+from stacks.stack import LedgerStack, removal_of, removal_of_named
 
 ENGINE = rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_18)
 DATABASE = "loglineos"
@@ -32,7 +32,9 @@ class Instance:
 
 
 class DatabaseStack(LedgerStack):
-    def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, key: kms.IKey) -> None:
+    def __init__(
+        self, scope: Construct, environment: Environment, network: NetworkStack, key: kms.IKey
+    ) -> None:
         super().__init__(scope, environment, "database", "PostgreSQL and its secrets", holds_data=True)
         self.environment_settings = environment
         self.key = key
@@ -40,7 +42,9 @@ class DatabaseStack(LedgerStack):
         # Where IAM signs in, the users have no password at all.
         users = () if environment.database_iam else USERS
         self.user_secrets = {
-            user: self._secret(f"{user.title().replace('_', '')}Secret", f"database-{user.replace('_', '-')}", user)
+            user: self._secret(
+                f"{user.title().replace('_', '')}Secret", f"database-{user.replace('_', '-')}", user
+            )
             for user in users
         }
         primary = self._build_primary(network)
@@ -48,8 +52,6 @@ class DatabaseStack(LedgerStack):
         self.primary = self._described(primary)
         self.reports = self._described(replica) if replica else self.primary
         self.primary_instance, self.replica_instance = primary, replica
-        if environment.rotate_master_days:
-            self._rotate_master(network, primary)
         self._build_outputs()
 
     def _secret(self, id: str, name: str, user: str) -> secretsmanager.Secret:
@@ -65,14 +67,19 @@ class DatabaseStack(LedgerStack):
                 password_length=32,
                 exclude_punctuation=True,
             ),
-            removal_policy=removal_of(self.environment_settings),
+            removal_policy=removal_of_named(self.environment_settings),
         )
 
     def _logs_of(self, id: str, identifier: str) -> Sequence[Construct]:
         """RDS writes into these where they exist; where not, it makes its own, kept for ever."""
         return [
-            log_group(self, f"{id}{kind.title()}Logs", self.environment_settings, self.key,
-                      f"/aws/rds/instance/{identifier}/{kind}")
+            log_group(
+                self,
+                f"{id}{kind.title()}Logs",
+                self.environment_settings,
+                self.key,
+                f"/aws/rds/instance/{identifier}/{kind}",
+            )
             for kind in EXPORTED_LOGS
         ]
 
@@ -129,7 +136,9 @@ class DatabaseStack(LedgerStack):
         instance.node.add_dependency(*logs)
         return instance
 
-    def _build_replica(self, network: NetworkStack, primary: rds.DatabaseInstance) -> rds.DatabaseInstanceReadReplica:
+    def _build_replica(
+        self, network: NetworkStack, primary: rds.DatabaseInstance
+    ) -> rds.DatabaseInstanceReadReplica:
         environment = self.environment_settings
         identifier = environment.resource("read-replica")
         logs = self._logs_of("Replica", identifier)
@@ -166,22 +175,6 @@ class DatabaseStack(LedgerStack):
             host=instance.db_instance_endpoint_address,
             identifier=instance.instance_identifier,
             resource_id=instance.instance_resource_id if self.environment_settings.database_iam else None,
-        )
-
-    def _rotate_master(self, network: NetworkStack, primary: rds.DatabaseInstance) -> None:
-        """By AWS's own rotation function, in the functions' group: the only way to 5432 stays the only one."""
-        name = self.environment_settings.resource("master-rotation")
-        primary_secret = self.master_secret
-        primary_secret.add_rotation_schedule(
-            "Rotation",
-            automatically_after=cdk.Duration.days(self.environment_settings.rotate_master_days),
-            rotate_immediately_on_update=False,
-            hosted_rotation=secretsmanager.HostedRotation.postgre_sql_single_user(
-                function_name=name,
-                vpc=network.vpc,
-                vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
-                security_groups=[network.function_group],
-            ),
         )
 
     def _build_outputs(self) -> None:

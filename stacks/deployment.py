@@ -1,4 +1,4 @@
-"""Migrate, then seed, on every deploy: before the functions change, so that a failure leaves them as they were."""
+"""Migrate, then seed, on every deploy: before the functions change, so a failure leaves them as they were."""
 
 import aws_cdk as cdk
 from constructs import Construct
@@ -16,7 +16,12 @@ ANSWER_SECONDS = TIMEOUT_SECONDS + 60  # a function that died cannot answer: don
 
 class DeploymentStack(LedgerStack):
     def __init__(
-        self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger, deployment_id: str
+        self,
+        scope: Construct,
+        environment: Environment,
+        network: NetworkStack,
+        ledger: Ledger,
+        deployment_id: str,
     ) -> None:
         super().__init__(scope, environment, "deployment", "migrations and rows, on every deploy")
         layer = dependency_layer(self, environment, layer_asset(environment))
@@ -46,7 +51,7 @@ class DeploymentStack(LedgerStack):
             timeout_seconds=TIMEOUT_SECONDS,
             memory_mb=512,
             concurrency=2,  # a deployment must not wait for the archive
-            # CloudFormation has had its answer, or given up: Lambda's own second try would run after the rollback.
+            # CloudFormation has had its answer, or given up: a second try would run after the rollback.
             retries=0,
             variables=migration_variables(environment, ledger),
             statements=migration_statements(self, ledger),

@@ -1,6 +1,6 @@
 """What differs between local, dev, staging and prod: the only place where environments differ.
 
-Every setting can be given for one synthesis as `-c <name>=<value>`, or kept under the same name in `cdk.json`.
+Each can be given for one synthesis as `-c <name>=<value>`, or kept under that name in `cdk.json`.
 """
 
 import re
@@ -111,13 +111,13 @@ def load_environment(
 ) -> Environment:
     """The record of that name, with the settings given for this synthesis and its region's pinned zones."""
     if name not in ENVIRONMENTS:
-        raise SettingsError(f"no environment is called {name!r}: choose one with -c env={'|'.join(ENVIRONMENTS)}")
+        raise SettingsError(f"no environment is called {name!r}: give -c env={'|'.join(ENVIRONMENTS)}")
     given = {key: _parsed(key, value) for key, value in overrides.items()}
     settings = {"name": name, **ENVIRONMENTS[name], **given}
     region = settings.get("region", Environment.region)
     if "availability_zones" not in settings:
         if region not in zones:
-            raise SettingsError(f"cdk.context.json pins no availability zones for {region}: add at least two there")
+            raise SettingsError(f"cdk.context.json pins no zones for {region}: add at least two there")
         settings["availability_zones"] = zones[region]
     return Environment(**settings)
 
@@ -139,5 +139,5 @@ def _parsed(key: str, value: Any) -> Any:
     if get_origin(kind) is tuple and get_args(kind)[0] is str:
         parts = value.split(",") if isinstance(value, str) else value
         return tuple(str(part).strip() for part in parts if str(part).strip())
-    wanted = {bool: "true or false", int: "a whole number", str: "text"}.get(kind, "a list")  # type: ignore[call-overload]
+    wanted = "true or false" if kind is bool else "a whole number" if kind is int else "text"
     raise SettingsError(f"-c {key}={value}: {SETTINGS[key].metadata['description']} must be {wanted}")

@@ -13,11 +13,13 @@ from stacks.ledger_function import LedgerFunction, Settings, Surroundings, depen
 from stacks.network import NetworkStack
 from stacks.rows import newest_seqs
 from stacks.sign_in import may_read_secrets, may_sign_in, variables
-from stacks.stack import LedgerStack, removal_of
+from stacks.stack import LedgerStack, arn, removal_of_named
 
 
 class FunctionsStack(LedgerStack):
-    def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger) -> None:
+    def __init__(
+        self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger
+    ) -> None:
         super().__init__(scope, environment, "functions", "stage0-loader and db-migration")
         self.environment_settings, self._data_key = environment, ledger.database.key
         self.memory_key = self._key_secret("MemoryKey", "memory-key", "Encrypts secret memories")
@@ -48,7 +50,7 @@ class FunctionsStack(LedgerStack):
                 exclude_punctuation=True,
                 require_each_included_type=False,
             ),
-            removal_policy=removal_of(self.environment_settings),
+            removal_policy=removal_of_named(self.environment_settings),
         )
 
     def _loader(self, ledger: Ledger) -> Settings:
@@ -82,15 +84,8 @@ class FunctionsStack(LedgerStack):
     def _own_secrets(self) -> list[str]:
         """Its keys, and what provider spans name: made by hand, so known by name and AWS's six characters."""
         keys = [secret.secret_arn for secret in (self.memory_key, self.signing_key) if secret]
-        providers = [
-            self.format_arn(
-                service="secretsmanager",
-                resource="secret",
-                resource_name=f"{name}-??????",
-                arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME,
-            )
-            for name in self.environment_settings.provider_secrets
-        ]
+        names = self.environment_settings.provider_secrets
+        providers = [arn(self, "secretsmanager", "secret", f"{name}-??????") for name in names]
         return keys + providers
 
     def _migration(self, ledger: Ledger) -> Settings:

@@ -1,12 +1,11 @@
 """The one customer-managed key under which data, secrets and logs are encrypted."""
 
-import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from stacks.environment import Environment
-from stacks.stack import LedgerStack, removal_of
+from stacks.stack import LedgerStack, arn, removal_of
 
 
 class KeysStack(LedgerStack):
@@ -25,11 +24,17 @@ class KeysStack(LedgerStack):
 
     def _let_logs_encrypt(self) -> None:
         """Of this account's log groups only: the service acts for every account in the region."""
-        groups = self.format_arn(service="logs", resource="log-group", resource_name="*", arn_format=cdk.ArnFormat.COLON_RESOURCE_NAME)
+        groups = arn(self, "logs", "log-group", "*")
         self.key.add_to_resource_policy(
             iam.PolicyStatement(
                 principals=[iam.ServicePrincipal(f"logs.{self.region}.amazonaws.com")],
-                actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                actions=[
+                    "kms:Encrypt",
+                    "kms:Decrypt",
+                    "kms:ReEncrypt*",
+                    "kms:GenerateDataKey*",
+                    "kms:DescribeKey",
+                ],
                 resources=["*"],
                 conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
             )

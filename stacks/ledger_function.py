@@ -14,6 +14,7 @@ from constructs import Construct
 from stacks.environment import Environment
 from stacks.logs import log_group
 from stacks.network import NetworkStack
+from stacks.stack import arn
 
 # ENIs belong to no ARN that is known beforehand, so AWS asks for these on all of them.
 NETWORK_ACTIONS = [
@@ -90,11 +91,10 @@ class LedgerFunction(Construct):
         )
         self.function.node.add_dependency(self.role)
 
-    def _build_role(self, role_name: str, function_name: str, statements: list[iam.PolicyStatement]) -> iam.Role:
-        stack = cdk.Stack.of(self)
-        own_arn = stack.format_arn(
-            service="lambda", resource="function", resource_name=function_name, arn_format=_COLON
-        )
+    def _build_role(
+        self, role_name: str, function_name: str, statements: list[iam.PolicyStatement]
+    ) -> iam.Role:
+        own_arn = arn(cdk.Stack.of(self), "lambda", "function", function_name)
         document = iam.PolicyDocument(
             statements=[
                 iam.PolicyStatement(
@@ -116,7 +116,9 @@ class LedgerFunction(Construct):
                     resources=["*"],
                 ),
                 iam.PolicyStatement(
-                    sid="LeaveDeadLetters", actions=["sqs:SendMessage"], resources=[self.dead_letters.queue_arn]
+                    sid="LeaveDeadLetters",
+                    actions=["sqs:SendMessage"],
+                    resources=[self.dead_letters.queue_arn],
                 ),
                 *statements,
             ]
@@ -129,9 +131,6 @@ class LedgerFunction(Construct):
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={"function": document},
         )
-
-
-_COLON = cdk.ArnFormat.COLON_RESOURCE_NAME
 
 
 def dead_letter_queue(scope: Construct, id: str, name: str) -> sqs.Queue:

@@ -1,11 +1,11 @@
-"""One explicit log group for each thing that writes: named, encrypted, kept as long as the environment says."""
+"""A log group for each thing that writes: named, encrypted, kept as long as the environment says."""
 
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from stacks.environment import Environment
-from stacks.stack import removal_of
+from stacks.stack import removal_of_named
 
 RETENTION = {
     1: logs.RetentionDays.ONE_DAY,
@@ -31,5 +31,5 @@ def log_group(scope: Construct, id: str, environment: Environment, key: kms.IKey
         log_group_name=name,
         encryption_key=key,
         retention=RETENTION[environment.log_days],
-        removal_policy=removal_of(environment),
+        removal_policy=removal_of_named(environment),
     )

@@ -31,7 +31,7 @@ QUERIES = {
     "kernels-mais-executados": (
         "fields @message\n"
         "| filter @message like /boot_function_id/\n"
-        "| parse @message '\"boot_function_id\":\"*\"' as kernel_id\n"
+        '| parse @message \'"boot_function_id":"*"\' as kernel_id\n'
         "| stats count() by kernel_id"
     ),
 }
@@ -110,7 +110,9 @@ class MonitoringStack(LedgerStack):
             metric=alarm.metric,
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
-            comparison_operator=comparison.LESS_THAN_THRESHOLD if alarm.below else comparison.GREATER_THAN_THRESHOLD,
+            comparison_operator=comparison.LESS_THAN_THRESHOLD
+            if alarm.below
+            else comparison.GREATER_THAN_THRESHOLD,
             treat_missing_data=alarm.missing,
         )
         built.add_alarm_action(actions.SnsAction(self.topic))

@@ -15,6 +15,7 @@ OTHER_CONNECTIONS = 20
 # What CloudWatch Logs offers, of which these are enough.
 LOG_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
 REAL = ("dev", "staging", "prod")
+PROTECTED = ("staging", "prod")
 
 
 def _memory_gb(instance_class: str) -> int:
@@ -39,29 +40,31 @@ NETWORK_RULES: list[Rule] = [
 
 DATABASE_RULES: list[Rule] = [
     (
-        lambda e: re.fullmatch(r"db\.[a-z0-9]+\.[a-z0-9]+", e.instance_class) is not None
-        and _memory_gb(e.instance_class) > 0,
+        lambda e: (
+            re.fullmatch(r"db\.[a-z0-9]+\.[a-z0-9]+", e.instance_class) is not None
+            and _memory_gb(e.instance_class) > 0
+        ),
         "instance_class {instance_class!r} is not like db.t4g.micro",
     ),
     (lambda e: 1 <= e.backup_days <= 35, "backup_days is {backup_days}: RDS keeps 1 to 35"),
     (
-        lambda e: 20 <= e.storage_gb and e.storage_gb * 1.1 <= e.storage_limit_gb,
-        "storage_limit_gb {storage_limit_gb} must be 10 % above storage_gb {storage_gb}, and that at least 20",
+        lambda e: e.storage_gb >= 20 and e.storage_gb * 1.1 <= e.storage_limit_gb,
+        "storage_limit_gb {storage_limit_gb} must be 10 % above storage_gb {storage_gb}, at least 20",
     ),
     (
         lambda e: e.max_connections <= CONNECTIONS_PER_GB * _memory_gb(e.instance_class),
-        "max_connections {max_connections} do not fit in the memory of {instance_class}: choose a larger class",
+        "max_connections {max_connections} do not fit in the memory of {instance_class}",
     ),
     (
         lambda e: e.loader_concurrency + OTHER_CONNECTIONS <= e.max_connections,
-        "loader_concurrency {loader_concurrency} and what else connects exceed max_connections {max_connections}",
+        "loader_concurrency {loader_concurrency} and the rest exceed max_connections {max_connections}",
     ),
-    (lambda e: e.database_tls or not e.database_iam, "database_iam needs database_tls: RDS takes tokens over TLS only"),
+    (lambda e: e.database_tls or not e.database_iam, "database_iam needs database_tls: tokens go over TLS"),
     (
         lambda e: e.name not in REAL or (e.database_tls and e.database_iam),
         "database_tls and database_iam can be off only in the rehearsal",
     ),
-    (lambda e: e.name not in ("staging", "prod") or e.protect_data, "protect_data cannot be off here"),
+    (lambda e: e.protect_data or e.name not in PROTECTED, "protect_data cannot be off here"),
     (
         lambda e: e.name not in REAL or 1 <= e.rotate_master_days <= 1000,
         "rotate_master_days is {rotate_master_days}: Secrets Manager rotates every 1 to 1000 days",
@@ -69,14 +72,16 @@ DATABASE_RULES: list[Rule] = [
 ]
 
 FUNCTION_RULES: list[Rule] = [
-    (lambda e: e.architecture in ("arm64", "x86_64"), "architecture {architecture!r} is neither arm64 nor x86_64"),
+    (lambda e: e.architecture in ("arm64", "x86_64"), "architecture {architecture!r}: arm64 or x86_64"),
     (
-        lambda e: re.fullmatch(r"3\.\d+", e.python_version) is not None
-        and int(e.python_version[2:]) >= (12 if e.name in REAL else 11),
+        lambda e: (
+            re.fullmatch(r"3\.\d+", e.python_version) is not None
+            and int(e.python_version[2:]) >= (12 if e.name in REAL else 11)
+        ),
         "python_version {python_version!r}: 3.12 or newer",
     ),
     (lambda e: e.loader_concurrency >= 1, "loader_concurrency 0 would stop the loader"),
-    (lambda e: e.log_level in ("DEBUG", "INFO", "WARNING", "ERROR"), "log_level {log_level!r} is none of Python's"),
+    (lambda e: e.log_level in ("DEBUG", "INFO", "WARNING", "ERROR"), "log_level {log_level!r} is no level"),
     (
         lambda e: e.log_days in LOG_RETENTIONS,
         "log_days {log_days} is none of the retentions that CloudWatch Logs offers",
@@ -85,7 +90,7 @@ FUNCTION_RULES: list[Rule] = [
         lambda e: all(re.fullmatch(r"[0-9a-f]{64}", key) for key in e.trusted_row_keys),
         "trusted_row_keys must be Ed25519 public keys of 64 lower-case hex digits, separated by commas",
     ),
-    (lambda e: e.name not in ("staging", "prod") or e.require_signed_rows, "require_signed_rows cannot be off here"),
+    (lambda e: e.require_signed_rows or e.name not in PROTECTED, "require_signed_rows cannot be off here"),
 ]
 
 OTHER_RULES: list[Rule] = [

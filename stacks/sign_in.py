@@ -1,10 +1,11 @@
 """How functions reach the database: the variables that they read and the permissions that go with them."""
 
-from aws_cdk import ArnFormat, Stack
+from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 
 from stacks.database import DATABASE, DatabaseStack, Instance
 from stacks.environment import Environment
+from stacks.stack import arn
 
 PORT = "5432"
 CERTIFICATES = "/var/task/certs/rds-ca.pem"  # where Lambda unpacks the zip
@@ -22,16 +23,13 @@ def variables(environment: Environment, database: DatabaseStack) -> dict[str, st
     }
 
 
-def may_sign_in(scope: Stack, database: DatabaseStack, user: str, *instances: Instance) -> list[iam.PolicyStatement]:
+def may_sign_in(
+    scope: Stack, database: DatabaseStack, user: str, *instances: Instance
+) -> list[iam.PolicyStatement]:
     """By token where the environment has IAM sign-in, else by the user's own secret."""
     if user in database.user_secrets:
         return may_read_secrets(scope, database, database.user_secrets[user].secret_arn)
-    resources = [
-        scope.format_arn(
-            service="rds-db", resource="dbuser", resource_name=f"{instance.resource_id}/{user}", arn_format=ArnFormat.COLON_RESOURCE_NAME
-        )
-        for instance in instances
-    ]
+    resources = [arn(scope, "rds-db", "dbuser", f"{instance.resource_id}/{user}") for instance in instances]
     return [iam.PolicyStatement(actions=["rds-db:connect"], resources=list(dict.fromkeys(resources)))]
 
 

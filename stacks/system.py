@@ -1,11 +1,13 @@
-"""Which stacks there are, in the order in which they are deployed, and what each takes from those before it."""
+"""Which stacks there are, in the order of their deployment, and what each takes from those before it."""
 
 from dataclasses import dataclass
 
 import aws_cdk as cdk
 
 from stacks.access import AccessStack
+from stacks.acknowledged import acknowledge
 from stacks.archive import ArchiveStack
+from stacks.certificates import check_certificates
 from stacks.database import DatabaseStack
 from stacks.database_functions import Ledger
 from stacks.deployment import DeploymentStack
@@ -14,6 +16,7 @@ from stacks.functions import FunctionsStack
 from stacks.keys import KeysStack
 from stacks.monitoring import MonitoringStack, Watched
 from stacks.network import NetworkStack
+from stacks.rotation import RotationStack
 from stacks.schedules import SchedulesStack
 
 
@@ -31,6 +34,7 @@ class System:
 
 
 def build_system(app: cdk.App, environment: Environment, deployment_id: str) -> System:
+    check_certificates(environment)
     keys = KeysStack(app, environment)
     network = NetworkStack(app, environment, keys.key)
     database = DatabaseStack(app, environment, network, keys.key)
@@ -40,6 +44,8 @@ def build_system(app: cdk.App, environment: Environment, deployment_id: str) -> 
     functions = FunctionsStack(app, environment, network, ledger)
     # The schema and the rows are there before the code that needs them; when they fail, that code stays away.
     functions.add_stack_dependency(deployment)
+    if environment.rotate_master_days:
+        RotationStack(app, environment, network, database)
     schedules = SchedulesStack(app, environment, functions.loader.function, deployment.deploy.function)
     watched = Watched(
         database=database,
@@ -50,6 +56,7 @@ def build_system(app: cdk.App, environment: Environment, deployment_id: str) -> 
     )
     monitoring = MonitoringStack(app, environment, watched, keys.key)
     access = AccessStack(app, environment)
+    acknowledge(app, environment)
     return System(
         keys=keys,
         network=network,
