@@ -3,7 +3,7 @@
 A test holds this list against the findings: one too many fails as one too few does.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import aws_cdk as cdk
@@ -95,28 +95,44 @@ def acknowledgements(environment: Environment) -> Iterator[Acknowledgement]:
 def _of_the_archive_writers(environment: Environment) -> Iterator[Acknowledgement]:
     finding = f"AwsSolutions-IAM5[Resource::{environment.resource('archive')}:{ARCHIVED_SPANS}]"
     for part, role in (("deployment", "Deploy/Role"), ("functions", "Migration/Role")):
-        yield Acknowledgement(
-            part, role, (finding,), "Archived spans: a prefix of one bucket, add and read only."
-        )
+        yield Acknowledgement(part, role, (finding,), "One prefix of one bucket, to add and to read.")
+
+
+# What holds for an instance: when, which findings, why.
+INSTANCE: list[tuple[Callable[[Environment, str], bool], tuple[str, ...], str]] = [
+    (
+        lambda _, __: True,
+        (f"AwsSolutions-IAM4[Policy::{ENHANCED_MONITORING}]",),
+        "AWS's own policy is what enhanced monitoring asks for, and AWS keeps it current.",
+    ),
+    (
+        lambda _, __: True,
+        ("AwsSolutions-RDS11",),
+        "The manual's connection string says 5432, and one security group alone reaches it.",
+    ),
+    (
+        lambda _, __: True,
+        ("NIST.800.53.R5-RDSInBackupPlan",),
+        "RDS's automatic backups, with recovery to a point in time, are the manual's (6.1).",
+    ),
+    (
+        lambda environment, instance: instance == "Replica" or not environment.multi_az,
+        ("AwsSolutions-RDS3", "NIST.800.53.R5-RDSMultiAZSupport"),
+        "Without a standby by choice: a replica is made anew, dev can wait for a restore.",
+    ),
+    (
+        lambda environment, _: not environment.protect_data,
+        ("AwsSolutions-RDS10", "NIST.800.53.R5-RDSInstanceDeletionProtectionEnabled"),
+        "An environment that is made to be destroyed.",
+    ),
+]
 
 
 def _of_the_database(environment: Environment) -> Iterator[Acknowledgement]:
-    instances = ["Primary", *(["Replica"] if environment.read_replica else [])]
-    for instance in instances:
-        yield Acknowledgement("database", instance, (f"AwsSolutions-IAM4[Policy::{ENHANCED_MONITORING}]",),
-            "AWS's own policy is what enhanced monitoring asks for, and AWS keeps it current.")  # fmt: skip
-        yield Acknowledgement("database", instance, ("AwsSolutions-RDS11",),
-            "The manual's connection string says 5432, and one security group alone reaches it.")  # fmt: skip
-        yield Acknowledgement("database", instance, ("NIST.800.53.R5-RDSInBackupPlan",),
-            "RDS's automatic backups, with recovery to a point in time, are the manual's backups (6.1).")  # fmt: skip
-        if instance == "Replica" or not environment.multi_az:
-            yield Acknowledgement("database", instance, ("AwsSolutions-RDS3", "NIST.800.53.R5-RDSMultiAZSupport"),
-                "Without a standby by choice: a replica is made anew, dev can wait for a restore.")  # fmt: skip
-        if not environment.protect_data:
-            unprotected = ("AwsSolutions-RDS10", "NIST.800.53.R5-RDSInstanceDeletionProtectionEnabled")
-            yield Acknowledgement(
-                "database", instance, unprotected, "An environment that is made to be destroyed."
-            )
+    for instance in ["Primary", *(["Replica"] if environment.read_replica else [])]:
+        for holds, ids, reason in INSTANCE:
+            if holds(environment, instance):
+                yield Acknowledgement("database", instance, ids, reason)
     rotated = "Rotated by the rotation stack, which cdk-nag does not see from here."
     never = "The rehearsal's password: no rotation function runs there."
     yield Acknowledgement(
@@ -133,4 +149,4 @@ def acknowledge(app: cdk.App, environment: Environment) -> None:
         for step in one.path.split("/"):
             construct = construct.node.find_child(step)
         for finding in one.ids:
-            cdk.Validations.of(construct).acknowledge(id=finding, reason=one.reason)
+            cdk.Validations.of(construct).acknowledge(cdk.Acknowledgment(id=finding, reason=one.reason))
