@@ -5,21 +5,16 @@ from datetime import UTC, datetime
 
 import aws_cdk as cdk
 
-from stacks.environment import SETTINGS, load_environment
 from stacks.errors import SettingsError
-from stacks.system import build_system
+from stacks.synthesis import build_app, synthesize
 
 
 def main() -> None:
-    app = cdk.App()
-    context = app.node.try_get_context
-    given = {name: value for name in SETTINGS if (value := context(name)) is not None}
-    zones = {region: tuple(names) for region, names in (context("zones") or {}).items()}
-    environment = load_environment(context("env") or "", given, zones)
+    # Template validation is cfn-lint's, in the tests: here it would be most of a synthesis's time.
+    app = cdk.App(builtin_cloud_formation_validation=False)
     # A new id on each synthesis makes every plain `cdk deploy` migrate and seed; `-c deployment_id=` pins it.
-    deployment_id = context("deployment_id") or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    build_system(app, environment, deployment_id)
-    app.synth()
+    build_app(app, new_deployment_id=datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"))
+    synthesize(app)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,11 @@ INSTANCE: list[tuple[Callable[[Environment, str], bool], tuple[str, ...], str]] 
         "RDS's automatic backups, with recovery to a point in time, are the manual's (6.1).",
     ),
     (
+        lambda _, instance: instance == "Replica",
+        ("AwsSolutions-RDS2", "NIST.800.53.R5-RDSStorageEncrypted"),
+        "A replica is encrypted as its source is; CloudFormation wants the property left out.",
+    ),
+    (
         lambda environment, instance: instance == "Replica" or not environment.multi_az,
         ("AwsSolutions-RDS3", "NIST.800.53.R5-RDSMultiAZSupport"),
         "Without a standby by choice: a replica is made anew, dev can wait for a restore.",

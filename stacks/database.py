@@ -154,8 +154,6 @@ class DatabaseStack(LedgerStack):
             parameter_group=self._parameters("ReplicaParameters"),
             max_allocated_storage=environment.storage_limit_gb,
             storage_type=rds.StorageType.GP3,
-            storage_encrypted=True,
-            storage_encryption_key=self.key,
             copy_tags_to_snapshot=True,
             iam_authentication=environment.database_iam,
             ca_certificate=rds.CaCertificate.RDS_CA_RSA2048_G1,
