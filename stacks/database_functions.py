@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from stacks.archive import ArchiveStack
 from stacks.database import DatabaseStack
 from stacks.environment import Environment
-from stacks.sign_in import may_read_secrets, may_sign_in, variables
+from stacks.sign_in import may_read_secrets, may_sign_in, sign_in, variables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,19 +20,24 @@ class Ledger:
 
 
 def migration_variables(environment: Environment, ledger: Ledger) -> dict[str, str]:
-    """Migrating signs in as the master; queries as `readonly`, on the replica where there is one."""
-    secrets = {
-        f"{user.upper()}_SECRET": secret.secret_arn for user, secret in ledger.database.user_secrets.items()
-    }
+    """Migrating signs in as the master, by secret; queries as `readonly`, on the replica where there is one."""
+    database = ledger.database
     return {
-        **variables(environment, ledger.database),
-        "DATABASE_SECRET": ledger.database.master_secret.secret_arn,
-        "READONLY_USER": "readonly",
-        "QUERY_HOST": ledger.database.reports.host,
+        **variables(environment, database),
+        "DATABASE_AUTH": "secret",
+        "DATABASE_SECRET": database.master_secret.secret_arn,
+        "READONLY_DATABASE_HOST": database.reports.host,
+        **_signing_in_as("readonly", environment, ledger),
+        **_signing_in_as("lambda_exec", environment, ledger),
         "REQUIRE_SIGNED_ROWS": "1" if environment.require_signed_rows else "0",
         "ARCHIVE_BUCKET": ledger.archive.bucket.bucket_name,
-        **secrets,
     }
+
+
+def _signing_in_as(user: str, environment: Environment, ledger: Ledger) -> dict[str, str]:
+    prefix, secrets = user.upper(), ledger.database.user_secrets
+    password = {f"{prefix}_DATABASE_SECRET": secrets[user].secret_arn} if user in secrets else {}
+    return {f"{prefix}_DATABASE_AUTH": sign_in(environment), **password}
 
 
 def migration_statements(scope: Stack, ledger: Ledger) -> list[iam.PolicyStatement]:

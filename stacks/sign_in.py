@@ -18,9 +18,13 @@ def variables(environment: Environment, database: DatabaseStack) -> dict[str, st
         "DATABASE_NAME": DATABASE,
         "DATABASE_CA": CERTIFICATES,
         "DATABASE_SSLMODE": "verify-full" if environment.database_tls else "disable",
-        "DATABASE_AUTH": "iam" if environment.database_iam else "secret",
+        "DATABASE_AUTH": sign_in(environment),
         "TRUSTED_ROW_KEYS": ",".join(environment.trusted_row_keys),
     }
+
+
+def sign_in(environment: Environment) -> str:
+    return "iam" if environment.database_iam else "secret"
 
 
 def may_sign_in(

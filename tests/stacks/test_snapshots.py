@@ -14,7 +14,18 @@ from syrupy.extensions.json import JSONSnapshotExtension
 from stacks.environment import ENVIRONMENTS
 
 PARTS = tuple(
-    "access archive database deployment functions keys monitoring network rotation schedules".split()
+    [
+        "access",
+        "archive",
+        "database",
+        "deployment",
+        "functions",
+        "keys",
+        "monitoring",
+        "network",
+        "rotation",
+        "schedules",
+    ]
 )
 
 
