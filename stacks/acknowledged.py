@@ -49,7 +49,7 @@ FUNCTIONS = [
 ]  # fmt: skip
 
 SECRETS = [
-    Acknowledgement("functions", "MemoryKey", NO_SECRET_ROTATION,
+    Acknowledgement("database", "MemoryKey", NO_SECRET_ROTATION,
         "A new key would make every stored secret memory unreadable; re-encrypting is an operator's step."),
 ]  # fmt: skip
 
@@ -87,7 +87,7 @@ def acknowledgements(environment: Environment) -> Iterator[Acknowledgement]:
     yield from _of_the_archive_writers(environment)
     yield from _of_the_database(environment)
     if environment.sign_executions:
-        yield Acknowledgement("functions", "SigningKey", NO_SECRET_ROTATION,
+        yield Acknowledgement("database", "SigningKey", NO_SECRET_ROTATION,
             "A new signing key is announced in the manifest before it signs (manual 7.4): a person's step."
         )  # fmt: skip
 

@@ -7,18 +7,21 @@ import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_rds as rds
-from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from stacks.environment import Environment
 from stacks.logs import log_group
 from stacks.network import NetworkStack
-from stacks.stack import LedgerStack, removal_of, removal_of_named
+from stacks.secrets import key_secret, sign_in_secret
+from stacks.stack import LedgerStack, removal_of
 
 ENGINE = rds.DatabaseInstanceEngine.postgres(version=rds.PostgresEngineVersion.VER_18)
 DATABASE = "loglineos"
 MASTER = "postgres"
-USERS = ("lambda_exec", "readonly")
+USERS = {
+    "lambda_exec": ("LambdaExecSecret", "database-lambda-exec"),
+    "readonly": ("ReadonlySecret", "database-readonly"),
+}
 EXPORTED_LOGS = ["postgresql", "upgrade"]
 
 
@@ -38,15 +41,7 @@ class DatabaseStack(LedgerStack):
         super().__init__(scope, environment, "database", "PostgreSQL and its secrets", holds_data=True)
         self.environment_settings = environment
         self.key = key
-        self.master_secret = self._secret("MasterSecret", "database-master", MASTER)
-        # Where IAM signs in, the users have no password at all.
-        users = () if environment.database_iam else USERS
-        self.user_secrets = {
-            user: self._secret(
-                f"{user.title().replace('_', '')}Secret", f"database-{user.replace('_', '-')}", user
-            )
-            for user in users
-        }
+        self._build_secrets(environment)
         primary = self._build_primary(network)
         replica = self._build_replica(network, primary) if environment.read_replica else None
         self.primary = self._described(primary)
@@ -54,20 +49,25 @@ class DatabaseStack(LedgerStack):
         self.primary_instance, self.replica_instance = primary, replica
         self._build_outputs()
 
-    def _secret(self, id: str, name: str, user: str) -> secretsmanager.Secret:
-        return secretsmanager.Secret(
-            self,
-            id,
-            secret_name=self.environment_settings.resource(name),
-            description=f"Sign-in of {user}",
-            encryption_key=self.key,
-            generate_secret_string=secretsmanager.SecretStringGenerator(
-                secret_string_template=self.to_json_string({"username": user}),
-                generate_string_key="password",
-                password_length=32,
-                exclude_punctuation=True,
-            ),
-            removal_policy=removal_of_named(self.environment_settings),
+    def _build_secrets(self, environment: Environment) -> None:
+        self.master_secret = sign_in_secret(
+            self, "MasterSecret", environment, self.key, "database-master", MASTER
+        )
+        # Where IAM signs in, the users have no password at all.
+        users = {} if environment.database_iam else USERS
+        self.user_secrets = {
+            user: sign_in_secret(self, id, environment, self.key, thing, user)
+            for user, (id, thing) in users.items()
+        }
+        self.memory_key = key_secret(
+            self, "MemoryKey", environment, self.key, "memory-key", "Encrypts secret memories"
+        )
+        self.signing_key = (
+            key_secret(
+                self, "SigningKey", environment, self.key, "signing-key", "Signs what the loader appends"
+            )
+            if environment.sign_executions
+            else None
         )
 
     def _logs_of(self, id: str, identifier: str) -> Sequence[Construct]:

@@ -20,7 +20,7 @@ class Ledger:
 
 
 def migration_variables(environment: Environment, ledger: Ledger) -> dict[str, str]:
-    """Migrating signs in as the master, by secret; queries as `readonly`, on the replica where there is one."""
+    """Migrations sign in as the master, by secret; queries as `readonly`, on the replica if there is one."""
     database = ledger.database
     return {
         **variables(environment, database),

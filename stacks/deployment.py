@@ -39,6 +39,11 @@ class DeploymentStack(LedgerStack):
             },
         )
         resource.node.add_dependency(self.deploy)
+        if environment.require_signed_rows and not environment.trusted_row_keys:
+            cdk.Annotations.of(self).add_warning_v2(
+                "loglineos:trustedRowKeys",
+                "rows are seeded only when a trusted key signed them: give -c trusted_row_keys=<hex>,<hex>",
+            )
         cdk.CfnOutput(self, "DeployFunctionName", value=self.deploy.function.function_name)
 
     def _settings(self, environment: Environment, ledger: Ledger) -> Settings:

@@ -3,17 +3,17 @@
 import json
 
 import aws_cdk as cdk
-from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, code_asset, layer_asset
+from stacks.database import DatabaseStack
 from stacks.database_functions import Ledger, migration_statements, migration_variables
 from stacks.environment import Environment
 from stacks.ledger_function import LedgerFunction, Settings, Surroundings, dependency_layer
 from stacks.network import NetworkStack
 from stacks.rows import newest_seqs
 from stacks.sign_in import may_read_secrets, may_sign_in, variables
-from stacks.stack import LedgerStack, arn, removal_of_named
+from stacks.stack import LedgerStack, arn
 
 
 class FunctionsStack(LedgerStack):
@@ -21,13 +21,7 @@ class FunctionsStack(LedgerStack):
         self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger
     ) -> None:
         super().__init__(scope, environment, "functions", "stage0-loader and db-migration")
-        self.environment_settings, self._data_key = environment, ledger.database.key
-        self.memory_key = self._key_secret("MemoryKey", "memory-key", "Encrypts secret memories")
-        self.signing_key = (
-            self._key_secret("SigningKey", "signing-key", "Signs what the loader appends")
-            if environment.sign_executions
-            else None
-        )
+        self.environment_settings = environment
         layer = dependency_layer(self, environment, layer_asset(environment))
         around = Surroundings(environment=environment, network=network, key=ledger.database.key, layer=layer)
         self.loader = LedgerFunction(self, "Loader", around, self._loader(ledger))
@@ -35,27 +29,9 @@ class FunctionsStack(LedgerStack):
         cdk.CfnOutput(self, "LoaderFunctionName", value=self.loader.function.function_name)
         cdk.CfnOutput(self, "MigrationFunctionName", value=self.migration.function.function_name)
 
-    def _key_secret(self, id: str, name: str, description: str) -> secretsmanager.Secret:
-        """32 random bytes as 64 hex digits: nobody, the deployer included, has seen them."""
-        return secretsmanager.Secret(
-            self,
-            id,
-            secret_name=self.environment_settings.resource(name),
-            description=description,
-            encryption_key=self._data_key,
-            generate_secret_string=secretsmanager.SecretStringGenerator(
-                password_length=64,
-                exclude_characters="ghijklmnopqrstuvwxyz",
-                exclude_uppercase=True,
-                exclude_punctuation=True,
-                require_each_included_type=False,
-            ),
-            removal_policy=removal_of_named(self.environment_settings),
-        )
-
     def _loader(self, ledger: Ledger) -> Settings:
         environment, database = self.environment_settings, ledger.database
-        signing = {"SIGNING_KEY_SECRET": self.signing_key.secret_arn} if self.signing_key else {}
+        signing = {"SIGNING_KEY_SECRET": database.signing_key.secret_arn} if database.signing_key else {}
         passwords = {user: secret.secret_arn for user, secret in database.user_secrets.items()}
         password = {"DATABASE_SECRET": passwords["lambda_exec"]} if passwords else {}
         return Settings(
@@ -71,19 +47,19 @@ class FunctionsStack(LedgerStack):
                 **variables(environment, database),
                 "DATABASE_USER": "lambda_exec",
                 "MINIMUM_SEQS": json.dumps(newest_seqs(), separators=(",", ":")),
-                "MEMORY_KEY_SECRET": self.memory_key.secret_arn,
+                "MEMORY_KEY_SECRET": database.memory_key.secret_arn,
                 **signing,
                 **password,
             },
             statements=[
                 *may_sign_in(self, database, "lambda_exec", database.primary),
-                *may_read_secrets(self, database, *self._own_secrets()),
+                *may_read_secrets(self, database, *self._own_secrets(database)),
             ],
         )
 
-    def _own_secrets(self) -> list[str]:
+    def _own_secrets(self, database: DatabaseStack) -> list[str]:
         """Its keys, and what provider spans name: made by hand, so known by name and AWS's six characters."""
-        keys = [secret.secret_arn for secret in (self.memory_key, self.signing_key) if secret]
+        keys = [secret.secret_arn for secret in (database.memory_key, database.signing_key) if secret]
         names = self.environment_settings.provider_secrets
         providers = [arn(self, "secretsmanager", "secret", f"{name}-??????") for name in names]
         return keys + providers

@@ -13,20 +13,8 @@ from syrupy.extensions.json import JSONSnapshotExtension
 
 from stacks.environment import ENVIRONMENTS
 
-PARTS = tuple(
-    [
-        "access",
-        "archive",
-        "database",
-        "deployment",
-        "functions",
-        "keys",
-        "monitoring",
-        "network",
-        "rotation",
-        "schedules",
-    ]
-)
+PARTS = ["access", "archive", "database", "deployment", "functions"]
+PARTS += ["keys", "monitoring", "network", "rotation", "schedules"]
 
 
 def masked(template: Any) -> Any:
