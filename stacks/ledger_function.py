@@ -89,7 +89,6 @@ class LedgerFunction(Construct):
             vpc_subnets=ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS),
             security_groups=[around.network.function_group],
         )
-        self.function.node.add_dependency(self.role)
 
     def _build_role(
         self, role_name: str, function_name: str, statements: list[iam.PolicyStatement]
