@@ -60,9 +60,7 @@ def test_layer_is_small_and_lies_where_lambda_looks(real_layer: tuple[str, Path]
         assert sum(entry.file_size for entry in archive.infolist()) < 200 * MIB
     assert {name.split("/")[0] for name in names} == {"python"}
     assert {"python/psycopg/__init__.py", "python/orjson/__init__.py"} <= set(names)
-    assert [
-        name for name in names if "__pycache__" in name or name.endswith("/RECORD") or "/bin/" in name
-    ] == []
+    assert [name for name in names if "__pycache__" in name or name.endswith("/RECORD") or "/bin/" in name] == []
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +105,7 @@ def test_two_builds_are_the_same_bytes(interpreter_layer: Path, tmp_path: Path) 
     (LOADER_PARTS, {"ledger", "stage0_loader", "certs"}),
     (DATABASE_PARTS, {"ledger", "db_migration", "migrations", "row", "certs"}),
 ])  # fmt: skip
-def test_code_zip_holds_its_parts(
-    parts: dict[str, str], roots: set[str], repository: Path, tmp_path: Path
-) -> None:
+def test_code_zip_holds_its_parts(parts: dict[str, str], roots: set[str], repository: Path, tmp_path: Path) -> None:
     build_code(parts, tmp_path)
     with zipfile.ZipFile(tmp_path / "code.zip") as archive:
         names = archive.namelist()

@@ -21,9 +21,7 @@ from stacks.synthesis import committed_context
 
 
 def roots() -> list[str]:
-    return re.findall(
-        r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", BUNDLE.read_text(), re.DOTALL
-    )
+    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", BUNDLE.read_text(), re.DOTALL)
 
 
 def test_the_bundle_is_the_packages_current_roots() -> None:

@@ -50,9 +50,7 @@ def test_the_replica_follows_the_primary(prod: Mapping[str, Any], properties: An
     replica = properties(prod["database"], KIND)["ReplicaDDFB2A87"]
     assert replica["DBInstanceIdentifier"] == "loglineos-read-replica"
     assert "Primary503D6591" in str(replica["SourceDBInstanceIdentifier"])
-    assert "StorageEncrypted" not in replica, (
-        "it is the source's, and CloudFormation refuses to hear it again"
-    )
+    assert "StorageEncrypted" not in replica, "it is the source's, and CloudFormation refuses to hear it again"
 
 
 def test_parameters(each: Any, properties: Any) -> None:

@@ -51,9 +51,7 @@ def test_one_nat_gateway_for_each_zone_in_prod() -> None:
 def test_local_is_dev_under_prods_names() -> None:
     local, dev, prod = load("local"), load("dev"), load("prod")
     assert (local.suffix, local.database_identifier) == (prod.suffix, prod.database_identifier)
-    differing = {
-        item.name for item in fields(Environment) if getattr(local, item.name) != getattr(dev, item.name)
-    }
+    differing = {item.name for item in fields(Environment) if getattr(local, item.name) != getattr(dev, item.name)}
     assert differing == {
         "name", "suffix", "database_identifier", "region", "availability_zones",
         "database_tls", "database_iam", "rotate_master_days",

@@ -49,9 +49,7 @@ def test_figures(handler: str, thing: str, seconds: int, megabytes: int, each: A
 
 def test_there_are_three_functions_and_no_other(each: Any, properties: Any) -> None:
     _, templates = each
-    everywhere = [
-        one for template in templates.values() for one in properties(template, "AWS::Lambda::Function")
-    ]
+    everywhere = [one for template in templates.values() for one in properties(template, "AWS::Lambda::Function")]
     assert len(everywhere) == len(functions_of(templates, properties)) == 3
 
 
@@ -89,9 +87,7 @@ def test_loader_variables(each: Any, properties: Any) -> None:
     assert ("SIGNING_KEY_SECRET" in variables) is environment.sign_executions
     assert not {"DATABASE_URL", "SIGNING_KEY_HEX"} & set(variables)
     secure = (variables["DATABASE_SSLMODE"], variables["DATABASE_AUTH"], "DATABASE_SECRET" in variables)
-    assert secure == (
-        ("verify-full", "iam", False) if environment.database_iam else ("disable", "secret", True)
-    )
+    assert secure == (("verify-full", "iam", False) if environment.database_iam else ("disable", "secret", True))
 
 
 @pytest.mark.parametrize("handler", [MIGRATION, DEPLOY])
@@ -109,13 +105,8 @@ def test_database_function_variables(handler: str, each: Any, properties: Any) -
 
 def test_logs_are_explicit_and_expire(each: Any, properties: Any) -> None:
     environment, templates = each
-    wanted = {
-        f"/aws/lambda/{environment.resource(thing)}"
-        for thing in ("stage0-loader", "db-migration", "db-deploy")
-    }
-    groups = [
-        one for template in templates.values() for one in properties(template, "AWS::Logs::LogGroup").values()
-    ]
+    wanted = {f"/aws/lambda/{environment.resource(thing)}" for thing in ("stage0-loader", "db-migration", "db-deploy")}
+    groups = [one for template in templates.values() for one in properties(template, "AWS::Logs::LogGroup").values()]
     assert wanted <= {one["LogGroupName"] for one in groups}
     assert all(one["RetentionInDays"] == environment.log_days and "KmsKeyId" in one for one in groups)
 
@@ -202,10 +193,6 @@ def test_custom_resource(each: Any, properties: Any) -> None:
 
 def test_dead_letters_wait_two_weeks(each: Any, properties: Any) -> None:
     _, templates = each
-    queues = [
-        one for template in templates.values() for one in properties(template, "AWS::SQS::Queue").values()
-    ]
+    queues = [one for template in templates.values() for one in properties(template, "AWS::SQS::Queue").values()]
     assert len(queues) == 4
-    assert all(
-        one["MessageRetentionPeriod"] == 14 * 24 * 3600 and one["SqsManagedSseEnabled"] for one in queues
-    )
+    assert all(one["MessageRetentionPeriod"] == 14 * 24 * 3600 and one["SqsManagedSseEnabled"] for one in queues)

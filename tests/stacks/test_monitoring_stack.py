@@ -68,9 +68,7 @@ def test_thresholds_follow_the_environment(each: Any, properties: Any) -> None:
     assert storage["Threshold"] == pytest.approx(0.2 * environment.storage_gb * GIB)
 
 
-def test_no_boot_for_fifteen_minutes_and_no_data_are_the_same(
-    prod: Mapping[str, Any], properties: Any
-) -> None:
+def test_no_boot_for_fifteen_minutes_and_no_data_are_the_same(prod: Mapping[str, Any], properties: Any) -> None:
     every = alarms(prod["monitoring"], properties)
     silent = every["loglineos-no-boot"]
     assert (silent["EvaluationPeriods"], silent["TreatMissingData"]) == (15, "breaching")

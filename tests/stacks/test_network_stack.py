@@ -36,8 +36,7 @@ def test_the_only_way_to_postgres_is_from_the_functions(each: Any, properties: A
     found = {(one["FromPort"], one["GroupId"]["Fn::GetAtt"][0], one["SourceSecurityGroupId"]["Fn::GetAtt"][0])
              for one in ingress}  # fmt: skip
     database, functions, endpoints = (
-        next(name for name in groups if name.startswith(start))
-        for start in ("Database", "Functions", "Endpoints")
+        next(name for name in groups if name.startswith(start)) for start in ("Database", "Functions", "Endpoints")
     )
     assert found == {(5432, database, functions), (443, endpoints, functions)}
     others = [part for part, template in templates.items() if part != "network"

@@ -49,9 +49,7 @@ def test_nothing_is_found_that_was_not_acknowledged(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_nothing_is_acknowledged_that_is_not_found(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_acknowledged_that_is_not_found(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also the proof that the rules ran at all."""
     monkeypatch.setattr(stacks.system, "acknowledge", lambda *_: None)
     environment, found = findings(name, tmp_path)
@@ -59,8 +57,7 @@ def test_nothing_is_acknowledged_that_is_not_found(
 
     def is_found(one: Acknowledgement, rule: str) -> bool:
         return any(
-            part == one.part and path.startswith(f"{one.path}/") and rule == named
-            for part, path, named in found
+            part == one.part and path.startswith(f"{one.path}/") and rule == named for part, path, named in found
         )
 
     stale = [(one.part, one.path, rule) for one in acknowledgements(environment) for rule in one.ids

@@ -29,9 +29,7 @@ def alone() -> list[str]:
 
 def run_app(repository: Path, outdir: Path, context: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
     """As the CDK command line does, with nothing to sign in with and nobody to ask."""
-    environment = {
-        name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ
-    }
+    environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
     environment |= {
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -41,9 +39,7 @@ def run_app(repository: Path, outdir: Path, context: Mapping[str, Any]) -> subpr
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }
     command = [*alone(), sys.executable, "app.py"]
-    return subprocess.run(
-        command, cwd=repository, env=environment, capture_output=True, text=True, check=False
-    )
+    return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -52,9 +48,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name.endswith(kinds)}
 
 
-def test_two_syntheses_are_the_same_bytes_without_credentials_or_network(
-    repository: Path, tmp_path: Path
-) -> None:
+def test_two_syntheses_are_the_same_bytes_without_credentials_or_network(repository: Path, tmp_path: Path) -> None:
     context = {"env": "prod", "bundling": "skip", "deployment_id": "pinned"}
     outputs = [tmp_path / "one", tmp_path / "two"]
     for outdir in outputs:
@@ -113,9 +107,7 @@ def test_what_was_not_built_cannot_be_uploaded(tmp_path: Path) -> None:
     ("settings", "warned"),
     [({}, True), ({"trusted_row_keys": "a" * 64, "alarm_email": "ops@example.com"}, False)],
 )
-def test_prod_without_keys_or_an_address_is_a_warning(
-    settings: dict[str, str], warned: bool, tmp_path: Path
-) -> None:
+def test_prod_without_keys_or_an_address_is_a_warning(settings: dict[str, str], warned: bool, tmp_path: Path) -> None:
     app, _ = in_process("prod", tmp_path, **settings)
     said = "".join(path.read_text() for path in synthesize(app).glob("*.metadata.json"))
     assert ("trusted_row_keys=<hex>" in said, "alarm_email=<address>" in said) == (warned, warned)
@@ -147,6 +139,4 @@ def test_the_command_line_synthesizes_prod_warm_in_seconds(repository: Path, tmp
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 20, (
-        "about 5 s on a quiet machine: this only catches what went badly wrong"
-    )
+    assert time.monotonic() - started < 20, "about 5 s on a quiet machine: this only catches what went badly wrong"
