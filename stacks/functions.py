@@ -17,9 +17,7 @@ from stacks.stack import LedgerStack, arn
 
 
 class FunctionsStack(LedgerStack):
-    def __init__(
-        self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger
-    ) -> None:
+    def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger) -> None:
         super().__init__(scope, environment, "functions", "stage0-loader and db-migration")
         self.environment_settings = environment
         layer = dependency_layer(self, environment, layer_asset(environment))

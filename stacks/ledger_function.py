@@ -90,9 +90,7 @@ class LedgerFunction(Construct):
             security_groups=[around.network.function_group],
         )
 
-    def _build_role(
-        self, role_name: str, function_name: str, statements: list[iam.PolicyStatement]
-    ) -> iam.Role:
+    def _build_role(self, role_name: str, function_name: str, statements: list[iam.PolicyStatement]) -> iam.Role:
         own_arn = arn(cdk.Stack.of(self), "lambda", "function", function_name)
         document = iam.PolicyDocument(
             statements=[

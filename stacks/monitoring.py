@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
@@ -66,6 +67,15 @@ class MonitoringStack(LedgerStack):
     def _build_topic(self, key: kms.IKey) -> sns.Topic:
         name = self.environment_settings.resource("alarms")
         topic = sns.Topic(self, "Alarms", topic_name=name, master_key=key, enforce_ssl=True)
+        # Refusing what is not TLS replaces the policy by which an account's alarms may publish to its topics.
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": self.account}},
+            )
+        )
         if address := self.environment_settings.alarm_email:
             topic.add_subscription(subscriptions.EmailSubscription(address))
         elif self.environment_settings.protect_data:
@@ -110,9 +120,7 @@ class MonitoringStack(LedgerStack):
             metric=alarm.metric,
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,
-            comparison_operator=comparison.LESS_THAN_THRESHOLD
-            if alarm.below
-            else comparison.GREATER_THAN_THRESHOLD,
+            comparison_operator=comparison.LESS_THAN_THRESHOLD if alarm.below else comparison.GREATER_THAN_THRESHOLD,
             treat_missing_data=alarm.missing,
         )
         built.add_alarm_action(actions.SnsAction(self.topic))

@@ -22,9 +22,7 @@ class NetworkStack(LedgerStack):
         self._build_endpoints()
 
     def _build_vpc(self, environment: Environment, key: kms.IKey) -> ec2.Vpc:
-        flow_log = log_group(
-            self, "FlowLogs", environment, key, f"/aws/vpc/{environment.resource('network')}"
-        )
+        flow_log = log_group(self, "FlowLogs", environment, key, f"/aws/vpc/{environment.resource('network')}")
         return ec2.Vpc(
             self,
             "Vpc",
@@ -40,16 +38,10 @@ class NetworkStack(LedgerStack):
                     cidr_mask=24,
                     map_public_ip_on_launch=False,
                 ),
-                ec2.SubnetConfiguration(
-                    name="functions", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=22
-                ),
-                ec2.SubnetConfiguration(
-                    name="database", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
-                ),
+                ec2.SubnetConfiguration(name="functions", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=22),
+                ec2.SubnetConfiguration(name="database", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24),
             ],
-            flow_logs={
-                "all": ec2.FlowLogOptions(destination=ec2.FlowLogDestination.to_cloud_watch_logs(flow_log))
-            },
+            flow_logs={"all": ec2.FlowLogOptions(destination=ec2.FlowLogDestination.to_cloud_watch_logs(flow_log))},
         )
 
     def _build_group(self, id: str, description: str) -> ec2.SecurityGroup:

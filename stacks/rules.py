@@ -41,8 +41,7 @@ NETWORK_RULES: list[Rule] = [
 DATABASE_RULES: list[Rule] = [
     (
         lambda e: (
-            re.fullmatch(r"db\.[a-z0-9]+\.[a-z0-9]+", e.instance_class) is not None
-            and _memory_gb(e.instance_class) > 0
+            re.fullmatch(r"db\.[a-z0-9]+\.[a-z0-9]+", e.instance_class) is not None and _memory_gb(e.instance_class) > 0
         ),
         "instance_class {instance_class!r} is not like db.t4g.micro",
     ),

@@ -28,18 +28,14 @@ class SchedulesStack(LedgerStack):
     ) -> None:
         super().__init__(scope, environment, "schedules", "what runs without being called")
         self.environment_settings = environment
-        self.undelivered = dead_letter_queue(
-            self, "Undelivered", environment.resource("schedules-dead-letters")
-        )
+        self.undelivered = dead_letter_queue(self, "Undelivered", environment.resource("schedules-dead-letters"))
         self._rule("Observer", EVERY_MINUTE, loader, boot(OBSERVER))
         self._rule("RequestWorker", EVERY_MINUTE, loader, boot(REQUEST_WORKER))
         self._rule("PolicyAgent", EVERY_MINUTE, loader, boot(POLICY_AGENT))
         self._rule("DailyRollup", EVERY_NIGHT, loader, boot(POLICY_AGENT, policy_id=DAILY_ROLLUP_POLICY))
         self._rule("MonthlyArchive", EVERY_MONTH, deploy, {"action": "archive"})
 
-    def _rule(
-        self, id: str, schedule: events.Schedule, target: lambda_.IFunction, event: dict[str, Any]
-    ) -> None:
+    def _rule(self, id: str, schedule: events.Schedule, target: lambda_.IFunction, event: dict[str, Any]) -> None:
         """What comes every minute is stale after one; a day's or a month's is worth a day of tries."""
         often = schedule is EVERY_MINUTE
         events.Rule(

@@ -27,9 +27,7 @@ def sign_in(environment: Environment) -> str:
     return "iam" if environment.database_iam else "secret"
 
 
-def may_sign_in(
-    scope: Stack, database: DatabaseStack, user: str, *instances: Instance
-) -> list[iam.PolicyStatement]:
+def may_sign_in(scope: Stack, database: DatabaseStack, user: str, *instances: Instance) -> list[iam.PolicyStatement]:
     """By token where the environment has IAM sign-in, else by the user's own secret."""
     if user in database.user_secrets:
         return may_read_secrets(scope, database, database.user_secrets[user].secret_arn)

@@ -1,6 +1,5 @@
 """Connections are verified against roots that travel with the functions."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,21 @@ from stacks.certificates import (
     current_roots,
     packaged_roots,
     rendered,
-)  # fmt: skip
+    split,
+    take_from,
+)
 from stacks.errors import SettingsError
 from stacks.synthesis import committed_context
 
 
 def roots() -> list[str]:
-    return re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", BUNDLE.read_text(), re.DOTALL)
+    return split(BUNDLE.read_text())
 
 
-def test_the_bundle_is_the_packages_current_roots() -> None:
+def test_the_bundle_holds_the_packages_current_roots() -> None:
     if not PACKAGE.exists():
         pytest.skip("the package is not installed: npm ci")
-    assert BUNDLE.read_text() == rendered(packaged_roots())
+    assert set(packaged_roots()) <= set(roots())
 
 
 def test_the_bundle_is_read_whole() -> None:
@@ -36,6 +37,7 @@ def test_the_bundle_is_read_whole() -> None:
 
 def test_every_root_is_a_regions(repository: Path) -> None:
     assert current_roots(roots()) == roots()
+    assert rendered(roots()) == BUNDLE.read_text()
 
 
 def test_the_instance_asks_for_the_algorithm_that_is_checked(each: Any, properties: Any) -> None:
@@ -56,10 +58,21 @@ def test_no_root_no_synthesis(name: str, synthesized: Any, tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="does not hold 'Amazon RDS us-east-1 Root CA RSA2048 G1'"):
         check_certificates(environment, other)
     other.write_text(next(pem for pem in roots() if "eu-west-1" in common_names(pem)[0]))
-    with pytest.raises(SettingsError, match="append Amazon's bundle for the region"):
+    with pytest.raises(SettingsError, match="take the root from Amazon's bundle"):
         check_certificates(environment, other)
 
 
 def test_the_rehearsal_needs_none(synthesized: Any, tmp_path: Path) -> None:
     environment, _ = synthesized("local")
     check_certificates(environment, tmp_path / "none.pem")
+
+
+def test_amazons_bundle_is_taken_only_when_it_holds_ours(tmp_path: Path) -> None:
+    ours, amazons = tmp_path / "rds-ca.pem", tmp_path / "global-bundle.pem"
+    ours.write_text(rendered(roots()[:2]))
+    amazons.write_text("\n".join(reversed(roots())))
+    assert take_from(amazons, ours).endswith(f"it now holds the {len(roots())} current ones")
+    assert ours.read_text() == BUNDLE.read_text()
+    amazons.write_text("\n".join(roots()[1:]))
+    with pytest.raises(SettingsError, match=f"does not: {common_names(roots()[0])[0]}$"):
+        take_from(amazons, ours)

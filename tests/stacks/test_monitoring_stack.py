@@ -91,6 +91,19 @@ def test_every_alarm_tells_the_topic_and_says_what_to_do(each: Any, properties: 
         assert alarm["AlarmDescription"]
 
 
+def test_alarms_may_publish_to_the_topic(each: Any, properties: Any) -> None:
+    """Both of them: to the topic, and with the key that encrypts it."""
+    _, found = each
+    (policy,) = properties(found["monitoring"], "AWS::SNS::TopicPolicy").values()
+    (key,) = properties(found["keys"], "AWS::KMS::Key").values()
+    alarms_service = {"Service": "cloudwatch.amazonaws.com"}
+    for document, action in ((policy["PolicyDocument"], "sns:Publish"), (key["KeyPolicy"], "kms:Decrypt")):
+        (allowed,) = [one for one in document["Statement"] if one.get("Principal") == alarms_service]
+        assert allowed["Effect"] == "Allow"
+        assert action in allowed["Action"]
+        assert "aws:SourceAccount" in allowed["Condition"]["StringEquals"]
+
+
 def test_an_address_is_told(tmp_path: Path, properties: Any) -> None:
     app, environment = in_process("prod", tmp_path, alarm_email="ops@example.com")
     monitoring = templates(environment, synthesize(app))["monitoring"]
