@@ -22,3 +22,8 @@ if __name__ == "__main__":
         main()
     except SettingsError as error:
         sys.exit(f"loglineos: {error}")
+    except RuntimeError as error:  # what went wrong on jsii's other side: the zips' builder is called from there
+        sentence = str(error).partition("@jsii/kernel.RuntimeError: ")[2]
+        if not sentence:
+            raise
+        sys.exit(f"loglineos: {sentence}")

@@ -36,6 +36,8 @@ class ArchiveStack(LedgerStack):
         self._build_table(environment)
         self._build_workgroup(environment)
         cdk.CfnOutput(self, "ArchiveBucket", value=self.bucket.bucket_name)
+        cdk.CfnOutput(self, "AthenaWorkGroup", value=environment.resource("archive"))
+        cdk.CfnOutput(self, "AthenaTable", value=f"{_sql_name(environment)}.{SPANS}")
 
     def _bucket_name(self, environment: Environment, thing: str) -> str:
         """Bucket names are the world's: account and region make this one ours."""

@@ -85,16 +85,16 @@ def write_zip(sources: list[Source], target: Path) -> None:
 
 def install_wheels(target: Target, folder: Path) -> None:
     machine = PLATFORMS[target.architecture]
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-color", "--disable-pip-version-check"]
     command += ["--no-compile", "--only-binary=:all:", "--require-hashes", "--implementation", "cp"]
     command += ["--platform", f"manylinux_2_28_{machine}", "--platform", f"manylinux2014_{machine}"]
     command += ["--python-version", target.python_version, "--target", str(folder)]
     command += ["-r", str(ROOT / "requirements-lambda.txt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
-        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         wanted = f"{machine}, Python {target.python_version}"
-        raise BundlingError(f"pip could not install the layer for {wanted}: {last}")
+        raise BundlingError(f"pip could not install the layer for {wanted}: {' '.join(errors) or done.stderr}")
 
 
 def build_layer(target: Target, output: Path) -> None:

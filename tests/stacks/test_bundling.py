@@ -18,7 +18,6 @@ from stacks.errors import BundlingError
 MIB = 1024**2
 ELF_MACHINES = {"arm64": 0xB7, "x86_64": 0x3E}
 RUNTIME: str = Environment.python_version
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 HERES_MACHINE = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64"}[platform.machine()]
 
 
@@ -63,42 +62,43 @@ def test_layer_is_small_and_lies_where_lambda_looks(real_layer: tuple[str, Path]
     assert [name for name in names if "__pycache__" in name or name.endswith("/RECORD") or "/bin/" in name] == []
 
 
+def newest_python_here() -> tuple[str, str]:
+    """The runtime's own version where the machine has it, so that the layer imported is the layer deployed."""
+    for version in (RUNTIME, "3.13", "3.12"):
+        found = shutil.which(f"python{version}")
+        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+            return found, version
+    return sys.executable, f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 @pytest.fixture(scope="session")
-def interpreter_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """By the same way, for the interpreter that runs these tests."""
-    folder = tmp_path_factory.mktemp("here")
-    build_layer(Target(HERES_MACHINE, HERE), folder)
-    return folder / "layer.zip"
+def native(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Target, Path]:
+    """By the same way, for an interpreter that is here to import it."""
+    interpreter, version = newest_python_here()
+    folder = tmp_path_factory.mktemp("native")
+    target = Target(HERES_MACHINE, version)
+    build_layer(target, folder)
+    return interpreter, target, folder / "layer.zip"
 
 
 IMPORTED = "import aws_lambda_powertools, nacl.signing, orjson, psycopg, psycopg_binary, pydantic, rfc8785"
 
 
-def imports(interpreter: str, layer: Path, folder: Path) -> None:
+def test_native_layer_imports(native: tuple[str, Target, Path], tmp_path: Path) -> None:
+    interpreter, _, layer = native
     with zipfile.ZipFile(layer) as archive:
-        archive.extractall(folder)
+        archive.extractall(tmp_path)
     check = f"import sys; sys.path.insert(0, sys.argv[1]); {IMPORTED}; print(psycopg.__file__)"
-    command = [interpreter, "-I", "-S", "-c", check, str(folder / "python")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [interpreter, "-I", "-S", "-c", check, str(tmp_path / "python")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(str(folder))
+    assert done.stdout.startswith(str(tmp_path))
 
 
-def test_layer_imports(interpreter_layer: Path, tmp_path: Path) -> None:
-    imports(sys.executable, interpreter_layer, tmp_path)
-
-
-def test_real_layer_imports_in_the_runtimes_python(real_layer: tuple[str, Path], tmp_path: Path) -> None:
-    architecture, path = real_layer
-    interpreter = shutil.which(f"python{RUNTIME}")
-    if interpreter is None or architecture != HERES_MACHINE:
-        pytest.skip(f"no Python {RUNTIME} for {architecture} on this machine")
-    imports(interpreter, path, tmp_path)
-
-
-def test_two_builds_are_the_same_bytes(interpreter_layer: Path, tmp_path: Path) -> None:
-    build_layer(Target(HERES_MACHINE, HERE), tmp_path)
-    assert (tmp_path / "layer.zip").read_bytes() == interpreter_layer.read_bytes()
+def test_two_builds_are_the_same_bytes(native: tuple[str, Target, Path], tmp_path: Path) -> None:
+    _, target, layer = native
+    build_layer(target, tmp_path)
+    assert (tmp_path / "layer.zip").read_bytes() == layer.read_bytes()
 
 
 @pytest.mark.parametrize(("parts", "roots"), [

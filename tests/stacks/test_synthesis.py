@@ -88,6 +88,46 @@ def test_what_cannot_be_deployed_stops_in_one_line(
     assert "Traceback" not in done.stderr
 
 
+def test_a_zip_that_cannot_be_built_stops_in_one_line(repository: Path, tmp_path: Path) -> None:
+    done = run_app(repository, tmp_path, {"env": "dev", "python_version": "3.99"})
+    assert done.returncode == 1
+    assert "loglineos: pip could not install the layer for aarch64, Python 3.99: ERROR" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+TAGGED = {"AWS::RDS::DBInstance", "AWS::Lambda::Function", "AWS::S3::Bucket", "AWS::SecretsManager::Secret",
+          "AWS::EC2::VPC", "AWS::KMS::Key", "AWS::SQS::Queue", "AWS::SNS::Topic", "AWS::IAM::Role"}  # fmt: skip
+
+
+def test_everything_is_tagged_with_project_and_environment(each: Any) -> None:
+    environment, found = each
+    tagged = [
+        {tag["Key"]: tag["Value"] for tag in one["Properties"]["Tags"]}
+        for template in found.values()
+        for one in template["Resources"].values()
+        if one["Type"] in TAGGED
+    ]
+    wanted = {"project": "loglineos", "environment": environment.name}
+    assert len(tagged) > 10
+    assert all(wanted.items() <= tags.items() for tags in tagged)
+
+
+OUTPUTS = {
+    "database": {"DatabaseIdentifier", "DatabaseHost", "QueryHost", "MasterSecretArn"},
+    "archive": {"ArchiveBucket", "AthenaWorkGroup", "AthenaTable"},
+    "deployment": {"DeployFunctionName"},
+    "functions": {"LoaderFunctionName", "MigrationFunctionName"},
+    "monitoring": {"AlarmTopicArn"},
+}
+
+
+def test_outputs_that_tools_read(each: Any) -> None:
+    _, found = each
+    for part, names in OUTPUTS.items():
+        outputs = found[part].get("Outputs", {})
+        assert {name for name in outputs if not name.startswith("ExportsOutput")} == names
+
+
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_no_template_looks_anything_up(name: str, tmp_path: Path) -> None:
     app, _ = in_process(name, tmp_path)
