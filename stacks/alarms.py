@@ -39,6 +39,11 @@ def function_alarms(thing: str, function: LedgerFunction) -> Iterator[Alarm]:
     yield dead_letter_alarm(thing, function.dead_letters)
 
 
+def logged_errors_alarm(thing: str, logged: cloudwatch.IMetric, tolerated: int) -> Alarm:
+    """The functions answer what went wrong instead of raising it: AWS's own count does not see that."""
+    return Alarm(f"{thing}-logged-errors", "Investigar logs", logged, tolerated)
+
+
 def duration_alarm(thing: str, function: LedgerFunction) -> Alarm:
     duration = function.function.metric_duration(period=MINUTE, statistic="Maximum")
     return Alarm(f"{thing}-duration", "Possível timeout", duration, 25_000)

@@ -56,8 +56,8 @@ class MonitoringStack(LedgerStack):
         super().__init__(scope, environment, "monitoring", "alarms, dashboard, saved queries")
         self.environment_settings, self._watched = environment, watched
         self.topic = self._build_topic(key)
-        self.boots = self._count_lines("Boots", '{ $.boot_function_id = "*" }')
-        self.failures = self._count_lines("FailedVerifications", '"security_alert"')
+        self.boots = self._count_lines("Boots", watched.loader, '{ $.boot_function_id = "*" }')
+        self.failures = self._count_lines("FailedVerifications", watched.loader, '"security_alert"')
         for alarm in self._alarms():
             self._build_alarm(alarm)
         self._save_queries()
@@ -84,12 +84,12 @@ class MonitoringStack(LedgerStack):
             )
         return topic
 
-    def _count_lines(self, name: str, pattern: str) -> cloudwatch.Metric:
-        """Of the loader's log."""
+    def _count_lines(self, name: str, function: LedgerFunction, pattern: str) -> cloudwatch.Metric:
+        """Of the function's log."""
         metric_filter = logs.MetricFilter(
             self,
             name,
-            log_group=self._watched.loader.logs,
+            log_group=function.logs,
             filter_pattern=logs.FilterPattern.literal(pattern),
             metric_namespace=self.environment_settings.resource("ledger"),
             metric_name=name,
@@ -101,6 +101,9 @@ class MonitoringStack(LedgerStack):
         environment, watched = self.environment_settings, self._watched
         for thing, function in watched.functions.items():
             yield from alarms.function_alarms(thing, function)
+            name = f"{_joined(thing)}ErrorLines"
+            logged = self._count_lines(name, function, '{ $.level = "ERROR" }')
+            yield alarms.logged_errors_alarm(thing, logged, tolerated=0 if function is watched.deploy else 10)
         yield alarms.duration_alarm("stage0-loader", watched.loader)
         yield alarms.dead_letter_alarm("schedules", watched.undelivered)
         yield from alarms.database_alarms(environment, "database", watched.database.primary_instance)
@@ -114,7 +117,7 @@ class MonitoringStack(LedgerStack):
         comparison = cloudwatch.ComparisonOperator
         built = cloudwatch.Alarm(
             self,
-            "".join(word.title() for word in alarm.name.split("-")),
+            _joined(alarm.name),
             alarm_name=self.environment_settings.resource(alarm.name),
             alarm_description=alarm.action,
             metric=alarm.metric,
@@ -131,8 +134,12 @@ class MonitoringStack(LedgerStack):
         for name, text in QUERIES.items():
             logs.CfnQueryDefinition(
                 self,
-                "".join(word.title() for word in name.split("-")),
+                _joined(name),
                 name=f"{self.environment_settings.resource('ledger')}/{name}",
                 query_string=text,
                 log_group_names=[group.log_group_name for group in groups],
             )
+
+
+def _joined(name: str) -> str:
+    return "".join(word.title() for word in name.split("-"))

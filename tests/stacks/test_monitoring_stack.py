@@ -34,6 +34,8 @@ def alarms(template: Any, properties: Any) -> dict[str, dict[str, Any]]:
         ("schedules-dead-letters", f"AWS/SQS {WAITING}", "QueueName Undelivered", "Maximum", 300, "> 0"),
         ("failed-verification", "loglineos-ledger FailedVerifications", "", "Sum", 60, "> 0"),
         ("no-boot", "loglineos-ledger Boots", "", "Sum", 60, "< 1"),
+        ("db-migration-logged-errors", "loglineos-ledger DbMigrationErrorLines", "", "Sum", 60, "> 10"),
+        ("db-deploy-logged-errors", "loglineos-ledger DbDeployErrorLines", "", "Sum", 60, "> 0"),
     ],
 )
 def test_alarm(
@@ -78,7 +80,7 @@ def test_no_boot_for_fifteen_minutes_and_no_data_are_the_same(prod: Mapping[str,
 
 def test_every_function_is_watched(each: Any, properties: Any) -> None:
     environment, found = each
-    kinds = ("errors", "throttles", "dead-letters")
+    kinds = ("errors", "logged-errors", "throttles", "dead-letters")
     wanted = {environment.resource(f"{thing}-{kind}") for thing in FUNCTIONS for kind in kinds}
     assert wanted <= set(alarms(found["monitoring"], properties))
 
@@ -123,12 +125,18 @@ def test_the_manuals_queries_are_saved_word_for_word(prod: Mapping[str, Any], pr
     assert all(len(query["LogGroupNames"]) == 2 for query in saved)
 
 
-def test_boots_and_failures_are_counted_in_the_loaders_log(each: Any, properties: Any) -> None:
+def test_what_is_counted_in_the_logs(each: Any, properties: Any) -> None:
     _, found = each
     filters = properties(found["monitoring"], "AWS::Logs::MetricFilter").values()
     patterns = {one["MetricTransformations"][0]["MetricName"]: one["FilterPattern"] for one in filters}
-    assert patterns == {"Boots": '{ $.boot_function_id = "*" }', "FailedVerifications": '"security_alert"'}
-    assert all("LoaderLogs" in str(one["LogGroupName"]) for one in filters)
+    errors = {f"{thing.title().replace('-', '')}ErrorLines": '{ $.level = "ERROR" }' for thing in FUNCTIONS}
+    counted = {"Boots": '{ $.boot_function_id = "*" }', "FailedVerifications": '"security_alert"'}
+    assert patterns == counted | errors
+    groups = {one["MetricTransformations"][0]["MetricName"]: str(one["LogGroupName"]) for one in filters}
+    assert all("LoaderLogs" in groups[name] for name in counted)
+    assert [
+        next(kind for kind in ("LoaderLogs", "MigrationLogs", "DeployLogs") if kind in groups[name]) for name in errors
+    ] == ["LoaderLogs", "MigrationLogs", "DeployLogs"]
 
 
 def test_dashboard_shows_ledger_and_aws(prod: Mapping[str, Any], properties: Any) -> None:
