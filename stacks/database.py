@@ -30,6 +30,7 @@ class Instance:
     """What a function needs to know of a DB instance."""
 
     host: str
+    port: str
     identifier: str
     resource_id: str | None
 
@@ -160,6 +161,7 @@ class DatabaseStack(LedgerStack):
     def _described(self, instance: rds.DatabaseInstance | rds.DatabaseInstanceReadReplica) -> Instance:
         return Instance(
             host=instance.db_instance_endpoint_address,
+            port=instance.db_instance_endpoint_port,
             identifier=instance.instance_identifier,
             resource_id=instance.instance_resource_id if self.environment_settings.database_iam else None,
         )

@@ -7,14 +7,13 @@ from stacks.database import DATABASE, DatabaseStack, Instance
 from stacks.environment import Environment
 from stacks.stack import arn
 
-PORT = "5432"
 CERTIFICATES = "/var/task/certs/rds-ca.pem"  # where Lambda unpacks the zip
 
 
 def variables(environment: Environment, database: DatabaseStack) -> dict[str, str]:
     return {
         "DATABASE_HOST": database.primary.host,
-        "DATABASE_PORT": PORT,
+        "DATABASE_PORT": database.primary.port,
         "DATABASE_NAME": DATABASE,
         "DATABASE_CA": CERTIFICATES,
         "DATABASE_SSLMODE": "verify-full" if environment.database_tls else "disable",

@@ -79,7 +79,8 @@ def test_loader_variables(each: Any, properties: Any) -> None:
     environment, templates = each
     variables = functions_of(templates, properties)[LOADER]["Environment"]["Variables"]
     assert variables["DATABASE_USER"] == "lambda_exec"
-    assert variables["DATABASE_PORT"] == "5432"
+    assert "EndpointPort" in str(variables["DATABASE_PORT"])
+    assert "EndpointAddress" in str(variables["DATABASE_HOST"])
     assert variables["DATABASE_NAME"] == "loglineos"
     assert variables["DATABASE_CA"] == "/var/task/certs/rds-ca.pem"
     assert json.loads(variables["MINIMUM_SEQS"]) == newest_seqs()
