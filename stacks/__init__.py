@@ -1,0 +1,1 @@
+"""What AWS is asked for: one page a stack, settings in `environment.py`, put together in `system.py`."""

@@ -1,0 +1,79 @@
+"""The manual's alarms (5.3) and those beyond it. Each says what to do: the manual's third column."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_sqs as sqs
+
+from stacks.environment import Environment
+from stacks.ledger_function import LedgerFunction
+
+MINUTE = cdk.Duration.minutes(1)
+FIVE_MINUTES = cdk.Duration.minutes(5)
+GIB = 1024**3
+MISSING_IS_FINE = cloudwatch.TreatMissingData.NOT_BREACHING
+MISSING_IS_BAD = cloudwatch.TreatMissingData.BREACHING
+Instance = rds.DatabaseInstance | rds.DatabaseInstanceReadReplica
+
+
+@dataclass(frozen=True)
+class Alarm:
+    name: str
+    action: str
+    metric: cloudwatch.IMetric
+    threshold: float
+    periods: int = 1
+    below: bool = False
+    missing: cloudwatch.TreatMissingData = MISSING_IS_FINE
+
+
+def function_alarms(thing: str, function: LedgerFunction) -> Iterator[Alarm]:
+    target = function.function
+    errors = target.metric_errors(period=MINUTE, statistic="Sum")
+    throttles = target.metric_throttles(period=FIVE_MINUTES, statistic="Sum")
+    yield Alarm(f"{thing}-errors", "Investigar logs", errors, 10)
+    yield Alarm(f"{thing}-throttles", "More calls than reserved concurrency: manual 10.2", throttles, 0)
+    yield dead_letter_alarm(thing, function.dead_letters)
+
+
+def logged_errors_alarm(thing: str, logged: cloudwatch.IMetric, tolerated: int) -> Alarm:
+    """The functions answer what went wrong instead of raising it: AWS's own count does not see that."""
+    return Alarm(f"{thing}-logged-errors", "Investigar logs", logged, tolerated)
+
+
+def duration_alarm(thing: str, function: LedgerFunction) -> Alarm:
+    duration = function.function.metric_duration(period=MINUTE, statistic="Maximum")
+    return Alarm(f"{thing}-duration", "Possível timeout", duration, 25_000)
+
+
+def dead_letter_alarm(thing: str, queue: sqs.Queue) -> Alarm:
+    waiting = queue.metric_approximate_number_of_messages_visible(period=FIVE_MINUTES, statistic="Maximum")
+    return Alarm(f"{thing}-dead-letters", "Read the messages, mend the cause, send them again", waiting, 0)
+
+
+def database_alarms(environment: Environment, thing: str, instance: Instance) -> Iterator[Alarm]:
+    cpu = instance.metric_cpu_utilization(period=FIVE_MINUTES, statistic="Average")
+    connections = instance.metric_database_connections(period=MINUTE, statistic="Maximum")
+    free = instance.metric_free_storage_space(period=FIVE_MINUTES, statistic="Minimum")
+    yield Alarm(f"{thing}-cpu", "Scale up", cpu, 80, periods=3)
+    yield Alarm(f"{thing}-connections", "Investigar leaks", connections, 0.9 * environment.max_connections)
+    few = 0.2 * environment.storage_gb * GIB
+    # Used > 80 % is free < 20 %. Storage that has grown is told to the environment: see docs/deploy.md.
+    yield Alarm(f"{thing}-storage", "Planejar archiving", free, few, below=True)
+
+
+def replica_lag_alarm(instance: rds.DatabaseInstanceReadReplica) -> Alarm:
+    lag = instance.metric("ReplicaLag", period=MINUTE, statistic="Average")
+    return Alarm("replica-lag", "Reports are old: look for long queries on the replica", lag, 60, periods=5)
+
+
+def verification_alarm(failures: cloudwatch.IMetric) -> Alarm:
+    return Alarm("failed-verification", "A span is not what was signed: read the security_alert", failures, 0)
+
+
+def no_boot_alarm(boots: cloudwatch.IMetric) -> Alarm:
+    return Alarm("no-boot", "Nothing has booted for 15 minutes: health_check.sh", boots, 1, periods=15,
+                 below=True, missing=MISSING_IS_BAD)  # fmt: skip

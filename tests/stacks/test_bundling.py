@@ -1,0 +1,149 @@
+"""The real zips: same bytes twice, right machine, small, importable."""
+
+import platform
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from stacks import bundling
+from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, Target, build_code, build_layer, content_hash
+from stacks.environment import Environment
+from stacks.errors import BundlingError
+
+MIB = 1024**2
+ELF_MACHINES = {"arm64": 0xB7, "x86_64": 0x3E}
+RUNTIME: str = Environment.python_version
+HERES_MACHINE = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64"}[platform.machine()]
+
+
+@pytest.fixture(scope="session", params=list(ELF_MACHINES))
+def real_layer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp(request.param)
+    build_layer(Target(request.param, RUNTIME), folder)
+    return request.param, folder / "layer.zip"
+
+
+def shared_objects(archive: zipfile.ZipFile) -> list[str]:
+    return [name for name in archive.namelist() if ".so" in Path(name).name]
+
+
+def test_layer_is_of_its_machine(real_layer: tuple[str, Path]) -> None:
+    architecture, path = real_layer
+    with zipfile.ZipFile(path) as archive:
+        objects = shared_objects(archive)
+        heads = [archive.open(name).read(20) for name in objects]
+    assert len(objects) > 5
+    assert {head[:4] for head in heads} == {b"\x7fELF"}
+    assert {struct.unpack_from("<H", head, 18)[0] for head in heads} == {ELF_MACHINES[architecture]}
+
+
+def test_layer_is_of_its_runtime(real_layer: tuple[str, Path]) -> None:
+    _, path = real_layer
+    tag = f"cpython-{RUNTIME.replace('.', '')}-"
+    with zipfile.ZipFile(path) as archive:
+        tagged = [name for name in shared_objects(archive) if "cpython-" in name]
+    assert tagged
+    assert [name for name in tagged if tag not in name] == []
+
+
+def test_layer_is_small_and_lies_where_lambda_looks(real_layer: tuple[str, Path]) -> None:
+    _, path = real_layer
+    assert path.stat().st_size < 60 * MIB
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        assert sum(entry.file_size for entry in archive.infolist()) < 200 * MIB
+    assert {name.split("/")[0] for name in names} == {"python"}
+    assert {"python/psycopg/__init__.py", "python/orjson/__init__.py"} <= set(names)
+    assert [name for name in names if "__pycache__" in name or name.endswith("/RECORD") or "/bin/" in name] == []
+
+
+def newest_python_here() -> tuple[str, str]:
+    """The runtime's own version where the machine has it, so that the layer imported is the layer deployed."""
+    for version in (RUNTIME, "3.13", "3.12"):
+        found = shutil.which(f"python{version}")
+        if found and subprocess.run([found, "-c", ""], capture_output=True).returncode == 0:
+            return found, version
+    return sys.executable, f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Target, Path]:
+    """By the same way, for an interpreter that is here to import it."""
+    interpreter, version = newest_python_here()
+    folder = tmp_path_factory.mktemp("native")
+    target = Target(HERES_MACHINE, version)
+    build_layer(target, folder)
+    return interpreter, target, folder / "layer.zip"
+
+
+IMPORTED = "import aws_lambda_powertools, nacl.signing, orjson, psycopg, psycopg_binary, pydantic, rfc8785"
+
+
+def test_native_layer_imports(native: tuple[str, Target, Path], tmp_path: Path) -> None:
+    interpreter, _, layer = native
+    with zipfile.ZipFile(layer) as archive:
+        archive.extractall(tmp_path)
+    check = f"import sys; sys.path.insert(0, sys.argv[1]); {IMPORTED}; print(psycopg.__file__)"
+    command = [interpreter, "-I", "-S", "-c", check, str(tmp_path / "python")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(tmp_path))
+
+
+def test_two_builds_are_the_same_bytes(native: tuple[str, Target, Path], tmp_path: Path) -> None:
+    _, target, layer = native
+    build_layer(target, tmp_path)
+    assert (tmp_path / "layer.zip").read_bytes() == layer.read_bytes()
+
+
+@pytest.mark.parametrize(("parts", "roots"), [
+    (LOADER_PARTS, {"ledger", "stage0_loader", "certs"}),
+    (DATABASE_PARTS, {"ledger", "db_migration", "migrations", "row", "certs"}),
+])  # fmt: skip
+def test_code_zip_holds_its_parts(parts: dict[str, str], roots: set[str], repository: Path, tmp_path: Path) -> None:
+    build_code(parts, tmp_path)
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        names = archive.namelist()
+    present = {name for name, folder in parts.items() if (repository / folder).is_dir()}
+    assert {name.split("/")[0] for name in names} == present & roots
+    assert "certs/rds-ca.pem" in names
+    assert names == sorted(names)
+    assert set(parts) == roots
+
+
+def write_tree(folder: Path, **files: str) -> list[bundling.Source]:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return list(bundling.files_under(folder, "part"))
+
+
+def test_hash_follows_content_name_and_machine(tmp_path: Path) -> None:
+    first = write_tree(tmp_path / "a", one="1", two="2")
+    same = write_tree(tmp_path / "b", two="2", one="1")
+    assert content_hash(first, "arm64") == content_hash(same, "arm64")
+    assert content_hash(first, "arm64") != content_hash(first, "x86_64")
+    assert content_hash(first) != content_hash(write_tree(tmp_path / "c", one="1", two="3"))
+    assert content_hash(first) != content_hash(write_tree(tmp_path / "d", one="1", tow="2"))
+
+
+def test_leftovers_of_a_machine_are_left_out(tmp_path: Path) -> None:
+    tree = {
+        "a.py": "",
+        "__pycache__/a.cpython-311.pyc": "",
+        "b.pyc": "",
+        "x.dist-info/RECORD": "",
+        "bin/tool": "",
+    }
+    assert [source.name for source in write_tree(tmp_path, **tree)] == ["part/a.py"]
+
+
+def test_pips_failure_is_a_sentence_and_never_docker(tmp_path: Path) -> None:
+    with pytest.raises(BundlingError, match=r"pip could not install the layer for x86_64, Python 2\.7: "):
+        bundling._Local(None, Target("x86_64", "2.7")).try_bundle(str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
