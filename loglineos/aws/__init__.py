@@ -1,0 +1,5 @@
+"""AWS on one machine, as far as this project's stacks need it: an unmodified CDK deploys to it."""
+
+from .emulator import Emulator, EmulatorError, Endpoint, write_environment
+
+__all__ = ["Emulator", "EmulatorError", "Endpoint", "write_environment"]

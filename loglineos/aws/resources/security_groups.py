@@ -1,0 +1,88 @@
+"""EC2's security groups and their rules. Stored and readable; no packet is ever dropped here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..api import Api, pick
+from .base import Made, Model, Place, Properties, model, names
+from .network import Tagged
+
+
+@model("AWS::EC2::SecurityGroup")
+class SecurityGroup(Tagged):
+    properties = names("GroupName GroupDescription VpcId SecurityGroupIngress SecurityGroupEgress Tags")
+    immutable = names("GroupName GroupDescription VpcId")
+
+    def create(self, place: Place, properties: Properties) -> Made:
+        group = place.api(
+            "ec2",
+            "create_security_group",
+            GroupName=properties.get("GroupName") or place.name(),
+            Description=properties["GroupDescription"],
+            VpcId=properties.get("VpcId"),
+        )["GroupId"]
+        if "SecurityGroupEgress" in properties:  # the template's rules take the place of "everything"
+            everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
+            place.api("ec2", "revoke_security_group_egress", GroupId=group, IpPermissions=everything)
+        made = Made(group, {"GroupId": group, "VpcId": properties.get("VpcId"), "Id": group})
+        return self.update(place, made, properties, {})
+
+    def update(self, place: Place, made: Made, properties: Properties, old: Properties) -> Made:
+        for way in ("Ingress", "Egress"):
+            wanted, before = properties.get(f"SecurityGroup{way}", []), old.get(f"SecurityGroup{way}", [])
+            _rules(place.api, "revoke", way, made.physical_id, [rule for rule in before if rule not in wanted])
+            _rules(place.api, "authorize", way, made.physical_id, [rule for rule in wanted if rule not in before])
+        return super().update(place, made, properties, old)
+
+    def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        place.api("ec2", "delete_security_group", GroupId=made.physical_id)
+
+
+def _rules(api: Api, verb: str, way: str, group: str, rules: list[Properties]) -> None:
+    if rules:
+        permissions = [permission(rule) for rule in rules]
+        api("ec2", f"{verb}_security_group_{way.lower()}", GroupId=group, IpPermissions=permissions)
+
+
+def permission(rule: Properties) -> dict[str, Any]:
+    """A template's rule as EC2's API takes it."""
+    found: dict[str, Any] = {"IpProtocol": str(rule["IpProtocol"]), **pick(rule, "FromPort", "ToPort")}
+    about = pick(rule, "Description")
+    for name, (key, field) in {
+        "CidrIp": ("IpRanges", "CidrIp"),
+        "CidrIpv6": ("Ipv6Ranges", "CidrIpv6"),
+        "SourceSecurityGroupId": ("UserIdGroupPairs", "GroupId"),
+        "DestinationSecurityGroupId": ("UserIdGroupPairs", "GroupId"),
+        "SourcePrefixListId": ("PrefixListIds", "PrefixListId"),
+        "DestinationPrefixListId": ("PrefixListIds", "PrefixListId"),
+    }.items():
+        if name in rule:
+            found[key] = [{field: rule[name], **about}]
+    return found
+
+
+class _Rule(Model):
+    properties = names(
+        "GroupId IpProtocol FromPort ToPort CidrIp CidrIpv6 Description SourceSecurityGroupId"
+        " DestinationSecurityGroupId SourcePrefixListId DestinationPrefixListId"
+    )
+    way = ""
+
+    def create(self, place: Place, properties: Properties) -> Made:
+        _rules(place.api, "authorize", self.way, properties["GroupId"], [properties])
+        identifier = place.name()
+        return Made(identifier, {"Id": identifier})
+
+    def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        _rules(place.api, "revoke", self.way, properties["GroupId"], [properties])
+
+
+@model("AWS::EC2::SecurityGroupIngress")
+class SecurityGroupIngress(_Rule):
+    way = "Ingress"
+
+
+@model("AWS::EC2::SecurityGroupEgress")
+class SecurityGroupEgress(_Rule):
+    way = "Egress"
