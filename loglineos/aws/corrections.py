@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from moto.cloudtrail.responses import CloudTrailResponse
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 
@@ -13,7 +12,5 @@ def install() -> None:
     FakeBucket.get_permission = lambda *_: PermissionResult.NEUTRAL  # type: ignore[method-assign]
     # S3 takes the destination of access logs before its policy allows them; a template has that order.
     FakeBucket._log_permissions_enabled_policy = staticmethod(  # type: ignore[assignment]
-        lambda *_: True
+        lambda **_: True
     )
-    # After a failure the CDK looks for more about it in CloudTrail, again and again if that has no answer.
-    CloudTrailResponse.lookup_events = lambda _: '{"Events": []}'  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ def _run(files: Files, postgres: Path, region: str) -> int:
     # moto reads these when it is imported.
     os.environ["MOTO_PORT"] = str(port)
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # the bootstrap attaches ReadOnlyAccess
-    from . import corrections
+    from . import additions, corrections
     from .cloudformation.custom import Mailbox
     from .functions.invoke import Invoker
     from .functions.invoke import install as install_functions
@@ -56,6 +56,7 @@ def _run(files: Files, postgres: Path, region: str) -> int:
     databases = Databases(server.host, server.port, server.url(SUPERUSER, "postgres"), local.set_password)
     pool = Pool(files.directory / "functions", _function_environment(url))
     corrections.install()
+    additions.install()
     install_functions(Invoker(pool, files.directory / "functions", url))
     install_instances(Instances(databases))
     http = serve(port, Mailbox())

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def program(root: Path = ROOT) -> list[str]:
     if not script.exists():
         raise CdkMissing(f"the CDK is not installed: run `npm ci` in {root}")
     return [str(node()), str(script)]
+
+
+def bootstrap(env: Mapping[str, str], account: str, region: str, **how: bool) -> subprocess.CompletedProcess[str]:
+    """Prepare the account for the CDK; from an empty folder, so that no app has to be synthesized for it."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        return cdk("bootstrap", f"aws://{account}/{region}", env=env, cwd=Path(nowhere), **how)
 
 
 def cdk(

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 _SETTLED = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "REVIEW_IN_PROGRESS")
 
+# An operation that is done by then is over when its request is answered: the CDK looks only every five seconds.
+_SOON = 8.0
+
 
 class Region:
     """All stacks of one region. Requests come from many threads; an operation is a thread of its own."""
@@ -132,7 +135,9 @@ class Region:
                 log.exception("%s", stack.name)
                 stack.record(stack.status.replace("_IN_PROGRESS", "_FAILED"), f"Internal failure: {error}")
 
-        threading.Thread(target=run, name=f"stack-{stack.name}", daemon=True).start()
+        thread = threading.Thread(target=run, name=f"stack-{stack.name}", daemon=True)
+        thread.start()
+        thread.join(_SOON)
 
     def _bring(self, stack: Stack, wanted: Wanted, verb: str) -> None:
         engine = None

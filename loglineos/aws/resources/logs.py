@@ -98,16 +98,11 @@ class QueryDefinition(Model):
         return self._put(place, properties)
 
     def update(self, place: Place, made: Made, properties: Properties, old: Properties) -> Made:
-        self.delete(place, made, old)
-        return self._put(place, properties)
+        return self._put(place, properties, queryDefinitionId=made.physical_id)
 
-    def _put(self, place: Place, properties: Properties) -> Made:
-        asked = {
-            "name": properties["Name"],
-            "queryString": properties["QueryString"],
-            "logGroupNames": properties.get("LogGroupNames"),
-        }
-        made = place.api("logs", "put_query_definition", **asked)["queryDefinitionId"]
+    def _put(self, place: Place, properties: Properties, **known: str) -> Made:
+        asked = {key[0].lower() + key[1:]: value for key, value in properties.items()}
+        made = place.api("logs", "put_query_definition", **asked, **known)["queryDefinitionId"]
         return Made(made, {"QueryDefinitionId": made})
 
     def delete(self, place: Place, made: Made, properties: Properties) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .base import Made, Model, Place, Properties, model, names
 
 
@@ -49,6 +51,7 @@ class CompositeAlarm(Model):
 @model("AWS::CloudWatch::Dashboard")
 class Dashboard(Model):
     properties = names("DashboardName DashboardBody")
+    unread: ClassVar = {"Tags": "moto keeps no tags of dashboards"}
     immutable = names("DashboardName")
 
     def create(self, place: Place, properties: Properties) -> Made:
