@@ -2,43 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import aws_cdk as cdk
-from aws_cdk import (
-    aws_cloudwatch as cloudwatch,
-)
-from aws_cdk import (
-    aws_ec2 as ec2,
-)
-from aws_cdk import (
-    aws_events as events,
-)
-from aws_cdk import (
-    aws_events_targets as targets,
-)
-from aws_cdk import (
-    aws_lambda as lambda_,
-)
-from aws_cdk import (
-    aws_logs as logs,
-)
-from aws_cdk import (
-    aws_rds as rds,
-)
-from aws_cdk import (
-    aws_s3 as s3,
-)
-from aws_cdk import (
-    aws_sqs as sqs,
-)
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_rds as rds
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 HERE = Path(__file__).parent
 REGION = "us-east-2"
 ENVIRONMENT = cdk.Environment(account="123456789012", region=REGION)
+
+
+RETENTION = {7: logs.RetentionDays.ONE_WEEK, 30: logs.RetentionDays.ONE_MONTH}
 
 
 @dataclass(frozen=True)
@@ -54,7 +38,7 @@ class Variant:
     retained: bool = False
     setting: str = "first"
     threshold: int = 10
-    retention: logs.RetentionDays = logs.RetentionDays.ONE_WEEK
+    retention_days: int = 7
     unknown: bool = False
     queue: bool = True
 
@@ -96,10 +80,10 @@ class DataStack(cdk.Stack):
 
 
 class FunctionStack(cdk.Stack):
-    def __init__(self, scope: Construct, variant: Variant, data: DataStack) -> None:
+    def __init__(self, scope: Construct, variant: Variant, data: DataStack, driver_folder: Path) -> None:
         super().__init__(scope, "Functions", env=ENVIRONMENT)
         layer = lambda_.LayerVersion(self, "Layer", code=lambda_.Code.from_asset(str(HERE / "layer")))
-        driver = lambda_.LayerVersion(self, "Driver", code=lambda_.Code.from_asset(str(driver_folder())))
+        driver = lambda_.LayerVersion(self, "Driver", code=lambda_.Code.from_asset(str(driver_folder)))
         self.letters = sqs.Queue(self, "Letters") if variant.queue else None
         self.worker = self._function("worker", [layer], {"SETTING": variant.setting}, data)
         secret = data.instance.secret
@@ -184,7 +168,7 @@ class FunctionStack(cdk.Stack):
             self,
             "Own",
             log_group_name="rehearsal",
-            retention=variant.retention,
+            retention=RETENTION[variant.retention_days],
             removal_policy=cdk.RemovalPolicy.DESTROY,
         )
         events.Rule(
@@ -200,28 +184,14 @@ class FunctionStack(cdk.Stack):
         )
 
 
-def driver_folder() -> Path:
-    """A layer with psycopg as it is installed here: the emulator shows a function nothing but its layers."""
-    folder = HERE / ".driver"
-    packages = folder / "python"
-    if not packages.exists():
-        packages.mkdir(parents=True)
-        for name in ("psycopg", "psycopg_binary", "psycopg_binary.libs", "typing_extensions.py"):
-            spec = importlib.util.find_spec("psycopg")
-            assert spec is not None
-            assert spec.origin is not None
-            (packages / name).symlink_to(Path(spec.origin).parents[1] / name)
-    return folder
-
-
-def synthesize(directory: Path, variant: Variant) -> Path:
+def synthesize(directory: Path, driver: Path, variant: Variant) -> Path:
     """The cloud assembly of a variant, made in this process: the CLI then needs no app to run."""
     app = cdk.App(
         outdir=str(directory),
         analytics_reporting=False,
-        tree_metadata=False,
-        context={"@aws-cdk/core:newStyleStackSynthesis": True},
+        builtin_cloud_formation_validation=False,
+        context={"@aws-cdk/core:defaultCrossStackReferences": "strong"},
     )
-    FunctionStack(app, variant, DataStack(app, variant))
+    FunctionStack(app, variant, DataStack(app, variant), driver)
     app.synth()
     return directory

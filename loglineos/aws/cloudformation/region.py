@@ -118,6 +118,9 @@ class Region:
         with self._lock:
             if stack.deleted is not None:
                 return
+            for export in [output.export for output in stack.outputs.values() if output.export]:
+                if users := self.importers(export):
+                    raise ValidationError(f"Export {export} cannot be deleted as it is in use by {users[0].name}")
             if stack.protected:
                 raise ValidationError(f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled")
             if stack.status.endswith("_IN_PROGRESS") and stack.status != "REVIEW_IN_PROGRESS":
@@ -172,12 +175,6 @@ class Region:
         stack.record(f"{prefix}_COMPLETE", reason.strip() if verb == "CREATE" else None)
 
     def _remove(self, stack: Stack) -> None:
-        for output in stack.outputs.values():
-            users = self.importers(output.export) if output.export else []
-            if users:
-                name = users[0].name
-                stack.record("DELETE_FAILED", f"Export {output.export} cannot be deleted as it is in use by {name}")
-                return
         try:
             if stack.resources:
                 self._engine(stack, stack.wanted or _EMPTY).delete_all()

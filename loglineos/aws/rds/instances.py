@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from moto.core.exceptions import ServiceException
@@ -148,7 +148,7 @@ def _wrap(name: str, after: Callable[[RDSBackend, Any, dict[str, Any]], None]) -
     original = getattr(RDSBackend, name)
 
     def wrapped(self: RDSBackend, *arguments: Any, **named: Any) -> Any:
-        given = dict(arguments[-1]) if arguments and isinstance(arguments[-1], dict) else {}
+        given = dict(arguments[-1]) if arguments and isinstance(arguments[-1], Mapping) else {}
         made = original(self, *arguments, **named)
         after(self, made, given)
         return made

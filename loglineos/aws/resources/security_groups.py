@@ -23,8 +23,7 @@ class SecurityGroup(Tagged):
             VpcId=properties.get("VpcId"),
         )["GroupId"]
         if "SecurityGroupEgress" in properties:  # the template's rules take the place of "everything"
-            everything = [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
-            place.api("ec2", "revoke_security_group_egress", GroupId=group, IpPermissions=everything)
+            place.api("ec2", "revoke_security_group_egress", GroupId=group, IpPermissions=[_EVERYTHING])
         made = Made(group, {"GroupId": group, "VpcId": properties.get("VpcId"), "Id": group})
         return self.update(place, made, properties, {})
 
@@ -86,3 +85,18 @@ class SecurityGroupIngress(_Rule):
 @model("AWS::EC2::SecurityGroupEgress")
 class SecurityGroupEgress(_Rule):
     way = "Egress"
+
+    def create(self, place: Place, properties: Properties) -> Made:
+        _close(place.api, properties["GroupId"])
+        return super().create(place, properties)
+
+
+def _close(api: Api, group: str) -> None:
+    """As CloudFormation: the rule "everything" that a group is born with goes when it is given one."""
+    (found,) = api("ec2", "describe_security_groups", GroupIds=[group])["SecurityGroups"]
+    born = {"CidrIp": "0.0.0.0/0"}  # one from a template has a description
+    if any(born in rule.get("IpRanges", []) for rule in found["IpPermissionsEgress"] if rule["IpProtocol"] == "-1"):
+        api("ec2", "revoke_security_group_egress", GroupId=group, IpPermissions=[_EVERYTHING])
+
+
+_EVERYTHING = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
