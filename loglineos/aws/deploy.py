@@ -45,10 +45,12 @@ def program(root: Path = ROOT) -> list[str]:
     return [str(node()), str(script)]
 
 
-def bootstrap(env: Mapping[str, str], account: str, region: str, **how: bool) -> subprocess.CompletedProcess[str]:
+def bootstrap(
+    env: Mapping[str, str], account: str, region: str, *, capture: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Prepare the account for the CDK; from an empty folder, so that no app has to be synthesized for it."""
     with tempfile.TemporaryDirectory() as nowhere:
-        return cdk("bootstrap", f"aws://{account}/{region}", env=env, cwd=Path(nowhere), **how)
+        return cdk("bootstrap", f"aws://{account}/{region}", env=env, cwd=Path(nowhere), capture=capture)
 
 
 def cdk(

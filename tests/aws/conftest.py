@@ -123,7 +123,7 @@ def query(server: Server) -> Callable[[str], list[tuple[Any, ...]]]:
 
     def run(statement: str, database: str = "rehearsal") -> list[tuple[Any, ...]]:
         with psycopg.connect(server.url("rdsadmin", database), autocommit=True) as connection:
-            return connection.execute(statement).fetchall()  # type: ignore[arg-type]
+            return connection.execute(statement).fetchall()
 
     return run
 

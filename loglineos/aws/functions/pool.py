@@ -53,8 +53,8 @@ class Pool:
     def _take(self, setting: Setting) -> Worker:
         with self._lock:
             idle = self._idle[setting.arn]
-            outdated = [worker for worker in idle if worker.setting != setting]
-            self._idle[setting.arn] = idle = [worker for worker in idle if worker.setting == setting]
+            outdated = [worker for worker in idle if worker.setting != setting or not worker.usable]
+            self._idle[setting.arn] = idle = [worker for worker in idle if worker not in outdated]
             worker = idle.pop() if idle else None
         for old in outdated:
             old.stop()
@@ -68,7 +68,7 @@ class Pool:
         arn = worker.setting.arn
         with self._lock:
             self._busy[arn].discard(worker)
-            keep = worker.alive and len(self._idle[arn]) < _KEPT_WARM
+            keep = worker.usable and len(self._idle[arn]) < _KEPT_WARM
             if keep:
                 self._idle[arn].append(worker)
         if not keep:

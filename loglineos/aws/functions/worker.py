@@ -70,6 +70,11 @@ class Worker:
         )
 
     @property
+    def usable(self) -> bool:
+        """Whether it can serve again: nobody stopped it, and it has not ended by itself."""
+        return self.alive and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..api import pick, without
 from .base import Made, Model, Place, Properties, model, names
+from .usage import refuse_if_used, uses_parameter_group, uses_subnet_group
 
 # The template's name where the API has another.
 _RENAMED = {"VPCSecurityGroups": "VpcSecurityGroupIds"}
@@ -158,6 +159,11 @@ class DbSubnetGroup(Model):
         return made
 
     def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        sentence = (
+            f"Cannot delete the subnet group '{made.physical_id}' because at least one database instance"
+            " is still using it."
+        )
+        refuse_if_used(place, uses_subnet_group(made.physical_id), sentence)
         place.api("rds", "delete_db_subnet_group", DBSubnetGroupName=made.physical_id)
 
 
@@ -193,4 +199,8 @@ class DbParameterGroup(Model):
         return made
 
     def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        sentence = (
+            "One or more database instances are still members of this parameter group, so the group cannot be deleted"
+        )
+        refuse_if_used(place, uses_parameter_group(made.physical_id), sentence)
         place.api("rds", "delete_db_parameter_group", DBParameterGroupName=made.physical_id)

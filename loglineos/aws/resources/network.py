@@ -7,6 +7,7 @@ from typing import Any
 
 from ..api import Api, pick, tags, without
 from .base import Made, Model, Place, Properties, model, names
+from .usage import refuse_if_used, uses_subnet
 
 
 class Tagged(Model):
@@ -91,6 +92,8 @@ class Subnet(Tagged):
         return super().update(place, made, properties, old)
 
     def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        sentence = f"The subnet '{made.physical_id}' has dependencies and cannot be deleted."
+        refuse_if_used(place, uses_subnet(made.physical_id), sentence)
         place.api("ec2", "delete_subnet", SubnetId=made.physical_id)
 
 

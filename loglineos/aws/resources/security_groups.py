@@ -7,6 +7,7 @@ from typing import Any
 from ..api import Api, pick
 from .base import Made, Model, Place, Properties, model, names
 from .network import Tagged
+from .usage import refuse_if_used, uses_security_group
 
 
 @model("AWS::EC2::SecurityGroup")
@@ -35,6 +36,8 @@ class SecurityGroup(Tagged):
         return super().update(place, made, properties, old)
 
     def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        sentence = f"resource {made.physical_id} has a dependent object"
+        refuse_if_used(place, uses_security_group(made.physical_id), sentence)
         place.api("ec2", "delete_security_group", GroupId=made.physical_id)
 
 
