@@ -9,7 +9,6 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -57,7 +56,7 @@ class Worker:
         self.alive = True
         self._api = RuntimeApi()
         # Output goes to a file and not to a pipe: once the answer is there so is every line before it.
-        self._output = tempfile.TemporaryFile(dir=directory, mode="a+b")  # noqa: SIM115  closed by stop()
+        self._output = _nameless_file(directory)
         self._process = subprocess.Popen(  # noqa: S603  the handler's name is the template's
             # -S: no site-packages of the emulator's own, see package.py
             [sys.executable, "-S", "-m", "awslambdaric", setting.handler],
@@ -164,9 +163,9 @@ class Worker:
         return Answer("error", json.dumps({"errorType": kind, "errorMessage": text}).encode())
 
     def _read_output(self) -> list[str]:
-        self._output.seek(0)
-        text = self._output.read().decode("utf-8", "replace")
-        self._output.truncate(0)
+        size = os.fstat(self._output).st_size
+        text = os.pread(self._output, size, 0).decode("utf-8", "replace")
+        os.ftruncate(self._output, 0)
         return [line for line in text.splitlines() if line]
 
     def stop(self) -> None:
@@ -176,7 +175,17 @@ class Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._api.close()
-        self._output.close()
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
+
+
+def _nameless_file(directory: Path) -> int:
+    """A file that goes when it is closed. Who writes to it always appends, however often it is emptied."""
+    path = directory / f"output.{uuid.uuid4().hex}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    path.unlink()
+    return descriptor
 
 
 def _report(request_id: str, seconds: float, init: float, setting: Setting) -> list[str]:
