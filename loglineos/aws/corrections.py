@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket
+from moto.s3.models import FakeBucket, S3Backend
 
 
 def install() -> None:
@@ -14,3 +14,5 @@ def install() -> None:
     FakeBucket._log_permissions_enabled_policy = staticmethod(  # type: ignore[assignment]
         lambda **_: True
     )
+    # S3 delivers access logs hours later; moto at once, so that a bucket of logs could never be deleted again.
+    S3Backend.log_incoming_request = lambda *_: None  # type: ignore[method-assign]

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from loglineos.aws import Endpoint
+from loglineos.aws.schedules import fire
 from tests.aws.app import Variant
 from tests.aws.conftest import Cdk, Row, said
 
@@ -150,6 +152,14 @@ def test_a_second_deploy_changes_nothing(deployed: Cdk, calls: Callable[[], list
     assert done.returncode == 0, said(done)
     assert "(no changes)" in said(done)
     assert calls() == before
+
+
+def test_a_schedule_can_be_fired(deployed: Cdk, endpoint: Endpoint, client: Client) -> None:
+    (answer,) = fire(endpoint, "rehearsal-minute")
+    assert answer["body"]["greeting"] == "hello schedule"
+    client("events").disable_rule(Name="rehearsal-minute")
+    assert fire(endpoint, "rehearsal-minute") == []
+    client("events").enable_rule(Name="rehearsal-minute")
 
 
 SECOND = Variant(version="2", storage=30, setting="second", threshold=5, retention_days=30, queue=False)

@@ -57,35 +57,36 @@ class Instances:
         finally:
             self._restoring.on = False
 
-    def created(self, backend: RDSBackend, instance: Any, given: dict[str, Any]) -> None:
+    def created(self, instance: Any, given: Mapping[str, Any]) -> None:
         if getattr(self._restoring, "on", False) or instance.engine != "postgres":
             instance.loglineos_endpoint = (f"{instance.db_instance_identifier}{_LOST}", 5432)
         else:
             instance.loglineos_endpoint = (self._databases.host, self._databases.port)
-            self._make_database(backend, instance)
+            self._make_database(instance)
         instance.dbi_resource_id = _resource_id()
         _keep(instance, given)
 
-    def _make_database(self, backend: RDSBackend, instance: Any) -> None:
-        others = [
-            other
-            for other in backend.databases.values()
-            if other is not instance and getattr(other, "loglineos_database", None) is not None
-        ]
-        for other in others:
-            # One server, so one namespace of databases and roles for all instances.
-            if other.db_name == instance.db_name or other.master_username == instance.master_username:
-                del backend.databases[instance.db_instance_identifier]
+    def check(self, backend: RDSBackend, given: Mapping[str, Any]) -> None:
+        """One server, so one namespace of databases and roles for all instances."""
+        if getattr(self._restoring, "on", False):
+            return
+        for other in backend.databases.values():
+            with_database = getattr(other, "loglineos_database", None) is not None
+            name, same_name = given.get("db_instance_identifier"), other.db_name == given.get("db_name")
+            if with_database and (same_name or other.master_username == given.get("master_username")):
+                if name == other.db_instance_identifier:
+                    return  # moto refuses it, in AWS's words
                 raise InvalidParameterCombination(
-                    "The emulator has one PostgreSQL for all instances: "
-                    f"{instance.db_instance_identifier} needs another database name and master user "
-                    f"than {other.db_instance_identifier}"
+                    f"The emulator has one PostgreSQL for all instances: {name} needs another database name"
+                    f" and master user than {other.db_instance_identifier}"
                 )
+
+    def _make_database(self, instance: Any) -> None:
         instance.loglineos_database = instance.db_name or ""
         password = instance._master_user_password
         self._databases.create(instance.master_username, password, instance.db_name)
 
-    def replicated(self, instance: Any, given: dict[str, Any]) -> None:
+    def replicated(self, instance: Any, given: Mapping[str, Any]) -> None:
         door = ReadOnlyDoor(self._databases.host, self._databases.port)
         self._doors[instance.db_instance_identifier] = door
         instance.loglineos_endpoint, instance.loglineos_database = (door.host, door.port), None
@@ -96,7 +97,7 @@ class Instances:
         instance.tags = given.get("tags") or []
         _keep(instance, given)
 
-    def modified(self, instance: Any, given: dict[str, Any]) -> None:
+    def modified(self, instance: Any, given: Mapping[str, Any]) -> None:
         if given.get("master_user_password") and getattr(instance, "loglineos_database", None) is not None:
             self._databases.change_password(instance.master_username, given["master_user_password"])
         _keep(instance, given)
@@ -109,7 +110,7 @@ class Instances:
             self._databases.drop(instance.loglineos_database)
 
 
-def _keep(instance: Any, given: dict[str, Any]) -> None:
+def _keep(instance: Any, given: Mapping[str, Any]) -> None:
     for asked, answered in _KEPT.items():
         if given.get(asked) is not None:
             setattr(instance, answered, given[asked])
@@ -129,10 +130,10 @@ def install(instances: Instances) -> None:
             "HostedZoneId": "Z2R2ITUGPM61AM",
         }
     )
-    _wrap("create_db_instance", lambda backend, made, given: instances.created(backend, made, given))
-    _wrap("create_db_instance_read_replica", lambda _, made, given: instances.replicated(made, given))
-    _wrap("modify_db_instance", lambda _, made, given: instances.modified(made, given))
-    _wrap("delete_db_instance", lambda _, made, __: instances.deleted(made))
+    _wrap("create_db_instance", instances.created, instances.check)
+    _wrap("create_db_instance_read_replica", instances.replicated)
+    _wrap("modify_db_instance", instances.modified)
+    _wrap("delete_db_instance", lambda instance, _: instances.deleted(instance))
     for name in ("restore_db_instance_to_point_in_time", "restore_db_instance_from_db_snapshot"):
         _restore(name, instances)
 
@@ -144,13 +145,21 @@ def _endpoint(instance: Any) -> tuple[str, int]:
     return found
 
 
-def _wrap(name: str, after: Callable[[RDSBackend, Any, dict[str, Any]], None]) -> None:
+Given = Mapping[str, Any]
+
+
+def _wrap(
+    name: str, after: Callable[[Any, Given], None], before: Callable[[RDSBackend, Given], None] | None = None
+) -> None:
+    """Have `after` see what an action of moto's made, and `before` what is asked of it."""
     original = getattr(RDSBackend, name)
 
     def wrapped(self: RDSBackend, *arguments: Any, **named: Any) -> Any:
         given = dict(arguments[-1]) if arguments and isinstance(arguments[-1], Mapping) else {}
+        if before is not None:
+            before(self, given)
         made = original(self, *arguments, **named)
-        after(self, made, given)
+        after(made, given)
         return made
 
     setattr(RDSBackend, name, wrapped)

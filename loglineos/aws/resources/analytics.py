@@ -36,7 +36,7 @@ def _named(place: Place, properties: Properties) -> dict[str, Any]:
 @model("AWS::Glue::Table")
 class Table(Model):
     properties = names("CatalogId DatabaseName TableInput Name")
-    immutable = names("CatalogId DatabaseName")
+    immutable = names("CatalogId DatabaseName Name")
 
     def create(self, place: Place, properties: Properties) -> Made:
         asked = {**properties["TableInput"]}

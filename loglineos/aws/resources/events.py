@@ -1,4 +1,4 @@
-"""EventBridge rules and schedules. Stored and readable; `fire` in schedules.py runs their targets."""
+"""EventBridge rules and schedules. Stored and readable; `fire` of `loglineos.aws.schedules` runs a rule's targets."""
 
 from __future__ import annotations
 

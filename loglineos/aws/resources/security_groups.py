@@ -64,11 +64,10 @@ def permission(rule: Properties) -> dict[str, Any]:
     return found
 
 
+_OF_A_RULE = names("GroupId IpProtocol FromPort ToPort CidrIp CidrIpv6 Description")
+
+
 class _Rule(Model):
-    properties = names(
-        "GroupId IpProtocol FromPort ToPort CidrIp CidrIpv6 Description SourceSecurityGroupId"
-        " DestinationSecurityGroupId SourcePrefixListId DestinationPrefixListId"
-    )
     way = ""
 
     def create(self, place: Place, properties: Properties) -> Made:
@@ -83,11 +82,13 @@ class _Rule(Model):
 @model("AWS::EC2::SecurityGroupIngress")
 class SecurityGroupIngress(_Rule):
     way = "Ingress"
+    properties = _OF_A_RULE | names("SourceSecurityGroupId SourcePrefixListId")
 
 
 @model("AWS::EC2::SecurityGroupEgress")
 class SecurityGroupEgress(_Rule):
     way = "Egress"
+    properties = _OF_A_RULE | names("DestinationSecurityGroupId DestinationPrefixListId")
 
     def create(self, place: Place, properties: Properties) -> Made:
         _close(place.api, properties["GroupId"])
