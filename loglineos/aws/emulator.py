@@ -74,6 +74,8 @@ class Emulator:
         found = self.running()
         if found:
             return found
+        if sys.platform != "linux":
+            raise EmulatorError("the emulator runs functions by AWS's runtime client, which there is for Linux only")
         self._postgres.start()
         self._files.directory.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
