@@ -91,12 +91,15 @@ class Cdk:
         where = self._endpoint
         return bootstrap(where.environment, where.account, where.region, capture=True)
 
-    def __call__(self, verb: str, variant: Variant, *more: str) -> subprocess.CompletedProcess[str]:
+    def assembly(self, variant: Variant) -> Path:
         if variant not in self._made:
             self._made[variant] = synthesize(self._folder / str(len(self._made)), self._driver, variant)
+        return self._made[variant]
+
+    def __call__(self, verb: str, variant: Variant, *more: str) -> subprocess.CompletedProcess[str]:
         return cdk(
             verb,
-            *("--app", str(self._made[variant])),
+            *("--app", str(self.assembly(variant))),
             *(more or ("--all",)),
             env=self._endpoint.environment,
             capture=True,

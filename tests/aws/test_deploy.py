@@ -13,6 +13,7 @@ from loglineos.aws import Endpoint
 from loglineos.aws.schedules import fire
 from tests.aws.app import Variant
 from tests.aws.conftest import Cdk, Row, said
+from tests.aws.readback import unreadable
 
 FIRST = Variant()
 Client = Callable[[str], Any]
@@ -29,6 +30,12 @@ def deployed(app: Cdk) -> Cdk:
 def instance(deployed: Cdk, client: Client) -> Row:
     found: Row = client("rds").describe_db_instances(DBInstanceIdentifier="rehearsal-db")["DBInstances"][0]
     return found
+
+
+@pytest.mark.parametrize("stack", ["Data", "Functions"])
+def test_all_that_the_templates_say_can_be_read_back(deployed: Cdk, client: Client, stack: str) -> None:
+    template = json.loads((deployed.assembly(FIRST) / f"{stack}.template.json").read_text())
+    assert unreadable(client, stack, template) == []
 
 
 def test_the_instance_has_what_the_template_says(instance: Row) -> None:
