@@ -46,6 +46,8 @@ class Application:
             body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             waited_for = self._mailbox.deliver(path.removeprefix(RESPONSE_PATH), body)
             return _answer(start, "200 OK" if waited_for else "403 Forbidden", {})
+        if path.endswith("/invocations"):  # moto looks for the name in lower case, and runs $LATEST otherwise
+            environ["QUERY_STRING"] = environ.get("QUERY_STRING", "").replace("Qualifier=", "qualifier=")
         answer: Iterable[bytes] = self._moto(environ, start)
         return answer
 

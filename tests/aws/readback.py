@@ -76,7 +76,40 @@ def _rds(noun: str, kind: str, name: str) -> Reader:
     ]
 
 
+def _api(verb: str) -> Reader:
+    """A part of an HTTP API; there are so few APIs that all are read."""
+    return _each("apigatewayv2", "get_apis", "Items", lambda ask, api: ask("apigatewayv2", verb, ApiId=api["ApiId"]))
+
+
 READERS: dict[str, Reader] = {
+    "AWS::ApiGatewayV2::Api": lambda ask, name: ask("apigatewayv2", "get_api", ApiId=name),
+    "AWS::ApiGatewayV2::Integration": _api("get_integrations"),
+    "AWS::ApiGatewayV2::Route": _api("get_routes"),
+    "AWS::ApiGatewayV2::Stage": _api("get_stages"),
+    "AWS::IAM::OIDCProvider": lambda ask, arn: [
+        "https://example.com",
+        ask("iam", "get_open_id_connect_provider", OpenIDConnectProviderArn=arn),
+    ],
+    "AWS::Lambda::Alias": _each(
+        "lambda",
+        "list_functions",
+        "Functions",
+        lambda ask, found: ask("lambda", "list_aliases", FunctionName=found["FunctionName"]),
+    ),
+    "AWS::Lambda::EventSourceMapping": lambda ask, name: ask("lambda", "get_event_source_mapping", UUID=name),
+    "AWS::Lambda::Version": _all("lambda", "list_functions"),
+    "AWS::Logs::ResourcePolicy": _all("logs", "describe_resource_policies"),
+    "AWS::SSM::Parameter": lambda ask, name: [
+        ask("ssm", "get_parameter", Name=name),
+        ask("ssm", "describe_parameters"),
+    ],
+    "AWS::Scheduler::Schedule": _each(
+        "scheduler",
+        "list_schedules",
+        "Schedules",
+        lambda ask, found: ask("scheduler", "get_schedule", Name=found["Name"], GroupName=found["GroupName"]),
+    ),
+    "AWS::Scheduler::ScheduleGroup": lambda ask, name: ask("scheduler", "get_schedule_group", Name=name),
     "AWS::Athena::WorkGroup": lambda ask, name: [
         ask("athena", "get_work_group", WorkGroup=name),
         ask("athena", "list_tags_for_resource", ResourceARN=_arn("athena", f"workgroup/{name}")),
@@ -173,7 +206,10 @@ READERS: dict[str, Reader] = {
         for url in ask("sqs", "list_queues").get("QueueUrls", [])
     ],
     "AWS::SecretsManager::ResourcePolicy": lambda ask, arn: ask("secretsmanager", "get_resource_policy", SecretId=arn),
-    "AWS::SecretsManager::Secret": lambda ask, arn: ask("secretsmanager", "describe_secret", SecretId=arn),
+    "AWS::SecretsManager::Secret": lambda ask, arn: [
+        ask("secretsmanager", "describe_secret", SecretId=arn),
+        ask("secretsmanager", "get_secret_value", SecretId=arn),
+    ],
     "AWS::SecretsManager::SecretTargetAttachment": lambda ask, arn: [
         "AWS::RDS::DBInstance",
         ask("secretsmanager", "get_secret_value", SecretId=arn),

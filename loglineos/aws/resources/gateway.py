@@ -80,4 +80,5 @@ class Stage(_Part):
         return {**without(properties, "Tags"), **({"Tags": tags(properties)} if tags(properties) else {})}
 
     def update(self, place: Place, made: Made, properties: Properties, old: Properties) -> Made:
-        return super().update(place, made, without(properties, "Tags"), old)
+        self.delete(place, made, old)  # moto has no UpdateStage
+        return self.create(place, properties)

@@ -29,25 +29,6 @@ class Alarm(Model):
         place.api("cloudwatch", "delete_alarms", AlarmNames=[made.physical_id])
 
 
-@model("AWS::CloudWatch::CompositeAlarm")
-class CompositeAlarm(Model):
-    properties = names(
-        "AlarmName AlarmDescription AlarmRule ActionsEnabled OKActions AlarmActions InsufficientDataActions Tags"
-    )
-    immutable = names("AlarmName")
-
-    def create(self, place: Place, properties: Properties) -> Made:
-        name = properties.get("AlarmName") or place.name(255)
-        return self.update(place, Made(name, {"Arn": place.arn("cloudwatch", f"alarm:{name}")}), properties, {})
-
-    def update(self, place: Place, made: Made, properties: Properties, old: Properties) -> Made:
-        place.api("cloudwatch", "put_composite_alarm", **{**properties, "AlarmName": made.physical_id})
-        return made
-
-    def delete(self, place: Place, made: Made, properties: Properties) -> None:
-        place.api("cloudwatch", "delete_alarms", AlarmNames=[made.physical_id])
-
-
 @model("AWS::CloudWatch::Dashboard")
 class Dashboard(Model):
     properties = names("DashboardName DashboardBody")
