@@ -32,6 +32,10 @@ class Passwords:
             write_private(self._path, json.dumps(passwords, indent=2) + "\n")
         return passwords[role]
 
+    def keep(self, role: str, password: str) -> None:
+        """Remember a password that somebody else chose."""
+        write_private(self._path, json.dumps({**self._read(), role: password}, indent=2) + "\n")
+
     def _read(self) -> dict[str, str]:
         try:
             return {str(role): str(password) for role, password in json.loads(self._path.read_text()).items()}

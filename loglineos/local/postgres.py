@@ -70,6 +70,11 @@ class LocalPostgres:
         self._passwords = Passwords(self._directory / "passwords.json")
         self._postmaster = Postmaster(self._directory, _SETTINGS if durable else _SETTINGS | _NOT_DURABLE)
 
+    @property
+    def directory(self) -> Path:
+        """Where it keeps everything: another process finds the same server by it."""
+        return self._directory
+
     def start(self) -> Server:
         """The running server, after making its data and starting it where that is yet to be done."""
         with self._locked() as lock:
@@ -105,6 +110,16 @@ class LocalPostgres:
                 raise LocalPostgresError(f"No PostgreSQL runs in {self._directory}: start it first.")
             with self._connect(server.port) as connection:
                 roles.ensure_login(connection, role, self._passwords)
+
+    def set_password(self, role: str, password: str) -> None:
+        """Give the role this password, in the passwords file too: who signs in by that file still can."""
+        with self._locked():
+            server = self._server()
+            if server is None:
+                raise LocalPostgresError(f"No PostgreSQL runs in {self._directory}: start it first.")
+            self._passwords.keep(role, password)
+            with self._connect(server.port) as connection:
+                roles.set_password(connection, role, self._passwords)
 
     def remove(self) -> None:
         """Stop it and delete all that was made for it: the data, the passwords, the directory itself."""

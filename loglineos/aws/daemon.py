@@ -1,0 +1,106 @@
+"""The emulator's process. Started by `emulator.py`; everything it needs to know is in its directory."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from loglineos.local.postgres import LocalPostgres
+
+from .addresses import ACCESS_KEY, HOST, SECRET_KEY
+from .files import Files, Info
+
+SUPERUSER = "rdsadmin"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="loglineos.aws.daemon")
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--postgres", type=Path, required=True)
+    parser.add_argument("--region", required=True)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    files = Files(given.directory)
+    with files.held() as mine:
+        if not mine:
+            logging.error("another emulator serves %s", given.directory)
+            return 1
+        return _run(files, given.postgres, given.region)
+
+
+def _run(files: Files, postgres: Path, region: str) -> int:
+    port = _free_port(files.last_port())
+    # moto reads these when it is imported.
+    os.environ["MOTO_PORT"] = str(port)
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # the bootstrap attaches ReadOnlyAccess
+    from . import additions, corrections
+    from .cloudformation.custom import Mailbox
+    from .functions.invoke import Invoker
+    from .functions.invoke import install as install_functions
+    from .functions.pool import Pool
+    from .rds.databases import Databases
+    from .rds.instances import Instances
+    from .rds.instances import install as install_instances
+    from .server import serve
+
+    url, local = f"http://{HOST}:{port}", LocalPostgres(postgres)
+    server = local.start()
+    databases = Databases(server.host, server.port, server.url(SUPERUSER, "postgres"), local.set_password)
+    pool = Pool(files.directory / "functions", _function_environment(url))
+    corrections.install()
+    additions.install()
+    install_functions(Invoker(pool, files.directory / "functions", url))
+    install_instances(Instances(databases))
+    http = serve(port, Mailbox())
+
+    def stop(*_: object) -> None:
+        # From another thread: shutdown waits for the loop which this signal has interrupted.
+        threading.Thread(target=http.shutdown, daemon=True).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    files.write(Info(os.getpid(), port, region))
+    logging.info("serving %s", url)
+    try:
+        http.serve_forever(poll_interval=0.1)
+    finally:
+        pool.close()
+        files.forget()
+        logging.info("stopped")
+    return 0
+
+
+def _function_environment(url: str) -> dict[str, str]:
+    """What makes a function's AWS clients find the emulator and nothing else."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_SESSION_TOKEN": "local",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+def _free_port(wanted: int | None) -> int:
+    """The port of last time, so that addresses which somebody noted stay true; or any other."""
+    for port in (wanted, 0):
+        if port is not None:
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("127.0.0.1", port))
+                return int(probe.getsockname()[1])
+    raise OSError("no free port on loopback")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
