@@ -1,12 +1,14 @@
 # Sets a clone up, tries it and tests it, with nothing but git, make and Python 3.11 or newer. `make` lists the targets.
 
-.PHONY: help setup up down test lint types fmt lock clean
+.PHONY: help setup up down synth test lint types fmt lock clean
 .DEFAULT_GOAL := help
 
 # What is installed goes into .venv and is read from there, whatever the caller's environment says.
 unexport PYTHONHOME PYTHONPATH
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The pinned Node comes with the Python packages; the CDK's own tool runs on it.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # new_venv FOLDER makes a virtual environment with the newest Python that really can (a pyenv shim may not run, a
 # distribution's Python may lack venv or ensurepip) and defines `pip` for it.
@@ -44,7 +46,7 @@ define SETUP
 set -eu
 $(NEW_VENV)
 version='import sys; print(sys.version_info)'
-made_of() { .venv/bin/python -c "import click, psycopg, pytest; $$version" && pwd && cat requirements*.txt | cksum; }
+made_of() { .venv/bin/python -c "import click, psycopg, pytest; $$version" && ls node_modules/.bin/cdk && pwd && cat requirements*.txt package-lock.json | cksum; }
 if [ -s .venv/complete ] && [ "$$(made_of 2>/dev/null)" = "$$(cat .venv/complete)" ]; then
   [ -n "$${PYTHON:-}" ] && [ "$$("$$PYTHON" -c "$$version")" != "$$(head -n 1 .venv/complete)" ] || exit 0
 fi
@@ -61,6 +63,8 @@ exec "$$PWD/.venv/bin/python" -P -c 'import sys; from loglineos.cli import main;
   "\$$@"
 END
 chmod +x .venv/bin/loglineos
+echo "Installing the CDK's own tool into node_modules ..."
+.venv/bin/npm ci --no-audit --no-fund --loglevel=error >/dev/null
 made_of >.venv/complete
 echo "Installed: .venv/bin/loglineos"
 endef
@@ -87,10 +91,10 @@ help: ## list the targets
 setup: ## install what is pinned into .venv, unless it is there
 	@sh -c "$$SETUP"
 
-up: setup ## start the local ledger with its demo
+up: setup ## start the local stack, deploy to it, boot a kernel
 	@.venv/bin/loglineos up --demo
 
-down: ## stop the local ledger; its data stay
+down: ## stop the local stack; its data stay
 	@if [ -e .venv/complete ]; then .venv/bin/loglineos down; \
 	elif [ -e .venv ] || ls .local/*/data/postmaster.pid >/dev/null 2>&1; then \
 		echo "The installation is incomplete: make setup, then make down." >&2; exit 1; \
@@ -98,6 +102,9 @@ down: ## stop the local ledger; its data stay
 
 test: lint types ## run all checks: lint, types, tests
 	@.venv/bin/python -m pytest -n 2 --dist loadfile
+
+synth: setup ## synthesize the stacks of ENV (dev)
+	@npx cdk synth -c env=$(or $(ENV),dev) --no-notices --quiet '*' && echo "Synthesized into cdk.out"
 
 lint: setup ## check the style
 	@.venv/bin/python -m ruff check .
@@ -115,6 +122,6 @@ lock: ## recompile requirements*.txt from requirements*.in
 
 clean: ## stop the local ledger, remove .venv and all caches; .local stays
 	-@$(MAKE) --no-print-directory down
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@rm -rf .venv node_modules cdk.out .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	@find . -path ./.local -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	@if [ -e .local ]; then echo "Kept: .local, with the local ledger's data and passwords."; fi

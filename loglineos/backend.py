@@ -1,4 +1,4 @@
-"""Where the two Lambdas are: here, run in this process by the local stack."""
+"""Where the two Lambdas are: in an AWS account or its emulator, or, for a bare database, in this process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
+import boto3
+import botocore.exceptions
+import click
 from aws_lambda_powertools import Logger
+from botocore.config import Config
 
 from db_migration import handler as migration_handler
 from ledger.errors import LedgerError, LedgerUnavailable
-from loglineos.local.postgres import LocalPostgresError, Server
+from loglineos.local.errors import LocalPostgresError
 from loglineos.local.stack import LocalStack
+from stacks.environment import ENVIRONMENTS, Environment
 from stage0_loader import handler as loader_handler
 from stage0_loader.boot import Loader
 from stage0_loader.settings import Settings
 
 Event = Mapping[str, Any]
+
+# Longer than the functions may take. One try: a boot that was sent twice could run twice.
+_PATIENCE = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 1})
 
 
 class CommandFailed(LedgerError):
@@ -38,11 +46,89 @@ class Backend(Protocol):
         """db-migration's answer on success. Raises CommandFailed, or LedgerUnavailable."""
 
 
-@dataclass(frozen=True)
-class LocalBackend:
-    """Runs the handlers of this checkout against the local stack's database."""
+def choose_backend() -> Backend:
+    """The environment of `--env`; else the database of DATABASE_URL; else the local stack."""
+    environment = click.get_current_context().find_root().params.get("env")
+    if environment:
+        return AwsBackend(environment)
+    stack = LocalStack()
+    if stack.database_url is not None:
+        return InProcessBackend(stack)
+    endpoint = stack.emulator.running()
+    if endpoint is None:
+        raise LocalPostgresError("The local stack is not running: start it with `loglineos up`.")
+    return AwsBackend("local", endpoint.environment)
 
-    stack: LocalStack = field(default_factory=LocalStack)
+
+@dataclass(frozen=True)
+class AwsBackend:
+    """Invokes the functions of a deployed environment, which the outputs of its stack name.
+
+    `variables` point to an emulator; without them it is the account of the caller's own AWS settings.
+    """
+
+    environment: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def load(self, event: Event) -> dict[str, Any]:
+        """See Backend."""
+        return _checked(json.loads(self._invoke("LoaderFunctionName", event)["body"]))
+
+    def migration(self, event: Event) -> dict[str, Any]:
+        """See Backend."""
+        return _checked(self._invoke("MigrationFunctionName", event))
+
+    def client(self, service: str) -> Any:
+        """A client of an AWS service, for this environment."""
+        if not self.variables:
+            return boto3.client(service, config=_PATIENCE)
+        return boto3.client(
+            service,
+            config=_PATIENCE,
+            endpoint_url=self.variables["AWS_ENDPOINT_URL"],
+            region_name=self.variables["AWS_REGION"],
+            aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.variables["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def output(self, part: str, name: str) -> str:
+        """An output of one of the environment's stacks."""
+        stack = f"loglineos-{part}{ENVIRONMENTS[self.environment].get('suffix', Environment.suffix)}"
+        try:
+            outputs = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
+        except botocore.exceptions.ClientError as error:
+            raise CommandFailed(f"the stack {stack} cannot be read: {_said(error)}. Is it deployed here?") from error
+        except botocore.exceptions.BotoCoreError as error:
+            raise LedgerUnavailable(str(error)) from error
+        found = {output["OutputKey"]: str(output["OutputValue"]) for output in outputs}
+        if name not in found:
+            raise CommandFailed(f"the stack {stack} has no output {name}: deploy this release")
+        return found[name]
+
+    def _invoke(self, output: str, event: Event) -> dict[str, Any]:
+        name = self._functions[output]
+        try:
+            response = self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(dict(event)).encode())
+        except botocore.exceptions.ClientError as error:
+            raise CommandFailed(f"{name} cannot be invoked: {_said(error)}") from error
+        except botocore.exceptions.BotoCoreError as error:
+            raise LedgerUnavailable(str(error)) from error
+        payload: dict[str, Any] = json.loads(response["Payload"].read())
+        if "FunctionError" in response:
+            raise CommandFailed(f"{name} failed: {payload.get('errorMessage', payload)}; see its log group")
+        return payload
+
+    @cached_property
+    def _functions(self) -> dict[str, str]:
+        names = ("LoaderFunctionName", "MigrationFunctionName")
+        return {name: self.output("functions", name) for name in names}
+
+
+@dataclass(frozen=True)
+class InProcessBackend:
+    """Runs the handlers of this checkout against the database of DATABASE_URL."""
+
+    stack: LocalStack
 
     def load(self, event: Event) -> dict[str, Any]:
         """See Backend."""
@@ -52,32 +138,25 @@ class LocalBackend:
     def migration(self, event: Event) -> dict[str, Any]:
         """See Backend."""
         self._log_to_file(migration_handler.logger)
-        return _checked(migration_handler.answer(dict(event), self.stack.migration_environment(self.server)))
-
-    @cached_property
-    def server(self) -> Server | None:
-        """The local PostgreSQL; None where DATABASE_URL names another. Raises LocalPostgresError if it is down."""
-        if self.stack.database_url is not None:
-            return None
-        server = self.stack.postgres.running()
-        if server is None:
-            raise LocalPostgresError("The local ledger is not running: start it with `loglineos up`.")
-        return server
+        return _checked(migration_handler.answer(dict(event), self.stack.migration_environment()))
 
     @cached_property
     def _loader(self) -> Loader:
         self._log_to_file(loader_handler.logger)
-        settings = Settings.from_environment(self.stack.loader_environment(self.server))
+        settings = Settings.from_environment(self.stack.loader_environment())
         return loader_handler.make_loader(settings, loader_handler.logger)
 
     def _log_to_file(self, logger: Logger) -> None:
         """On AWS the log is a stream beside the answer; here it is a file, so that output stays clean."""
-        path = self.stack.directory / "logs" / f"{logger.service}.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.stack.log_file(logger.service)
         handler = logger.registered_handler
         if isinstance(handler, logging.StreamHandler):
             handler.setStream(path.open("a", encoding="utf-8"))
         logger.setLevel(self.stack.environment.get("LOG_LEVEL", "INFO"))
+
+
+def _said(error: botocore.exceptions.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Message", error))
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:

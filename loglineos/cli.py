@@ -11,16 +11,19 @@ import sys
 import click
 
 from ledger.errors import LedgerError, LedgerUnavailable
+from loglineos.aws import EmulatorError
 from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
+from stacks.environment import ENVIRONMENTS
 
 FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
 
 
 @click.group(epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the ledger cannot be reached.")
+@click.option("--env", type=click.Choice(sorted(ENVIRONMENTS)), help="A deployed environment, by your AWS settings.")
 @click.version_option(package_name=None, version="0.1.0")
-def cli() -> None:
+def cli(env: str | None) -> None:
     """LogLineOS: an append-only ledger of signed spans that boots its own code."""
 
 
@@ -39,7 +42,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except LedgerUnavailable as error:
         _fail(f"Ledger unavailable. Is it up? `loglineos status` tells. {error.reason}".strip(), UNREACHABLE)
-    except LocalPostgresError as error:
+    except (LocalPostgresError, EmulatorError) as error:
         _fail(str(error), UNREACHABLE)
     except LedgerError as error:
         _fail(error.message, FAILED)

@@ -32,12 +32,13 @@ def _boot(backend: Backend, given: dict[str, Any], **more: Any) -> dict[str, Any
 
 
 NEXT = """
-The ledger stays up. Try next (after `. .venv/bin/activate`):
+The ledger stays up. Try next:
+  . .local/env               (points aws, cdk, psql and loglineos at the local stack, and puts them on the PATH)
   loglineos boot memory_store_kernel --input '{"action":"store","content":"用户偏好深色模式 🌙","tags":["ui"]}'
   loglineos boot memory_store_kernel --input '{"action":"search","search_query":"深色模式"}'
-  loglineos boot prompt_fetch_kernel --input '{"name":"welcome_message","variables":{"user_name":"Ana"}}'
   loglineos query 'SELECT entity_type, count(*) FROM ledger.visible_timeline GROUP BY 1 ORDER BY 2 DESC'
   loglineos timeline --follow
-  loglineos health
-  . .local/env && psql        (as readonly, if psql is installed)
+  aws lambda invoke --function-name loglineos-stage0-loader --payload '{"action":"health"}' response.json
+  aws cloudformation describe-stacks --query 'Stacks[].[StackName,StackStatus]' --output text
+  psql                       (as readonly, if it is installed)
   make down"""

@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from loglineos.arguments import identity_options, json_option, read_json
-from loglineos.backend import Backend, CommandFailed, LocalBackend
+from loglineos.backend import Backend, CommandFailed, choose_backend
 from loglineos.output import Output
 from loglineos.spans import proof_of, show_spans
 
@@ -24,7 +24,7 @@ def migrate(phase: str | None, dry_run: bool, as_json: bool) -> None:
     """Bring the schema up to this release."""
     output = Output(as_json)
     with output.step("Migrating"):
-        result = LocalBackend().migration({"action": "migrate", "phase": phase, "dry_run": dry_run})
+        result = choose_backend().migration({"action": "migrate", "phase": phase, "dry_run": dry_run})
     if as_json:
         output.json(result)
         return
@@ -44,7 +44,7 @@ def seed(as_json: bool) -> None:
     """Append the rows of `row/` that the ledger does not have."""
     output = Output(as_json)
     with output.step("Seeding"):
-        result = LocalBackend().migration({"action": "seed"})
+        result = choose_backend().migration({"action": "seed"})
     if as_json:
         output.json(result)
         return
@@ -64,7 +64,7 @@ def query(sql: str, params: tuple[str, ...], as_json: bool) -> None:
     """Run one read-only statement as `readonly`, across all tenants: at most 10 s, 1,000 rows, 5 MB."""
     output = Output(as_json)
     given = [read_json(param, "--param") for param in params]
-    result = LocalBackend().migration({"action": "query", "sql": sql, "params": given})
+    result = choose_backend().migration({"action": "query", "sql": sql, "params": given})
     if as_json:
         output.json(result)
         return
@@ -85,7 +85,7 @@ def boot(
     kernel: str, input_: str, request_id: UUID | None, trace_id: str | None, user: str, tenant: str, as_json: bool
 ) -> None:
     """Boot KERNEL, by its id or its name, and print what it answers."""
-    output, backend = Output(as_json), LocalBackend()
+    output, backend = Output(as_json), choose_backend()
     event: dict[str, Any] = {
         "action": "boot",
         "input": read_json(input_, "--input"),
@@ -129,7 +129,7 @@ def append(span: str, user: str, tenant: str, as_json: bool) -> None:
     output = Output(as_json)
     given = read_json(span, "SPAN")
     event = {"action": "append", "spans" if isinstance(given, list) else "span": given}
-    body = LocalBackend().load({**event, "user_id": user, "tenant_id": tenant})
+    body = choose_backend().load({**event, "user_id": user, "tenant_id": tenant})
     if as_json:
         output.json(body)
     else:
@@ -150,7 +150,7 @@ def timeline(follow: bool, limit: int, entity_type: str | None, user: str, tenan
 
     With --follow it prints in commit order; with --json too, one JSON object a line.
     """
-    output, backend = Output(as_json), LocalBackend()
+    output, backend = Output(as_json), choose_backend()
     event: dict[str, Any] = {"action": "timeline", "limit": limit, "user_id": user, "tenant_id": tenant}
     event |= {"entity_type": entity_type} if entity_type else {}
     body = backend.load(event)
@@ -175,7 +175,7 @@ def timeline(follow: bool, limit: int, entity_type: str | None, user: str, tenan
 def health(as_json: bool) -> None:
     """Check the ledger, the manifest and each kernel that it lists."""
     output = Output(as_json)
-    body = LocalBackend().load({"action": "health"})
+    body = choose_backend().load({"action": "health"})
     if as_json:
         output.json(body)
         return

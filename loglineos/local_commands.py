@@ -1,4 +1,4 @@
-"""`up`, `down`, `status`: the local ledger's life."""
+"""`up`, `down`, `status`: the local stack's life."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ import click
 
 from ledger.errors import LedgerError
 from loglineos.arguments import json_option
-from loglineos.backend import LocalBackend
+from loglineos.backend import AwsBackend, Backend, InProcessBackend, choose_backend
 from loglineos.demo import show_demo
-from loglineos.local.postgres import Server
 from loglineos.local.stack import LocalStack
 from loglineos.output import Output
+from loglineos.rehearsal import deploy_locally
 
 
 @click.command()
 @click.option("--demo", is_flag=True, help="Then store a memory, find it, and show the timeline.")
 @json_option
 def up(demo: bool, as_json: bool) -> None:
-    """Start the local ledger, migrate and seed it. A second time it changes nothing."""
+    """Start the local stack and deploy to it; a second time is an update.
+
+    With DATABASE_URL: migrate and seed that database, without any AWS.
+    """
     output, stack = Output(as_json), LocalStack()
+    backend: Backend
     if stack.database_url is None:
-        with output.step("Starting PostgreSQL"):
-            stack.start()
-    backend = LocalBackend(stack)
-    with output.step("Migrating"):
-        migrated = backend.migration({"action": "migrate"})
+        backend = deploy_locally(stack, output)
+    else:
+        backend = InProcessBackend(stack)
+        with output.step("Migrating"):
+            backend.migration({"action": "migrate"})
     with output.step("Seeding"):
         seeded = backend.migration({"action": "seed"})
-    if backend.server is not None:
-        stack.write_client_settings(backend.server)
     if as_json:
-        output.json({"server": _described(backend.server), "migrate": migrated, "seed": seeded})
+        output.json({**_described(stack), "seed": seeded})
         return
-    inserted, unchanged = len(seeded["inserted"]), len(seeded["unchanged"])
-    output.line(f"{len(migrated['applied'])} migrations applied, {inserted} rows seeded, {unchanged} unchanged.")
+    output.line(f"{len(seeded['inserted']) + len(seeded['unchanged'])} rows are in the ledger.")
     if demo:
         show_demo(backend, output)
 
@@ -43,23 +44,22 @@ def up(demo: bool, as_json: bool) -> None:
 @click.command()
 @json_option
 def down(as_json: bool) -> None:
-    """Stop the local ledger. Its data stay."""
-    output = Output(as_json)
-    with output.step("Stopping PostgreSQL"):
-        stopped = LocalStack().postgres.stop()
+    """Stop the local stack. The ledger's data stay; what the emulated AWS held is deployed again by `up`."""
+    output, stack = Output(as_json), LocalStack()
+    with output.step("Stopping the AWS emulator and PostgreSQL"):
+        stopped = [stack.emulator.stop(), stack.postgres.stop()]
     if as_json:
-        output.json({"stopped": stopped})
+        output.json({"stopped": any(stopped)})
     else:
-        output.line("Stopped; the data stay in .local." if stopped else "It was not running.")
+        output.line("Stopped; the data stay in .local." if any(stopped) else "It was not running.")
 
 
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
     """Tell whether the ledger runs, where, and whether it is migrated. Exit code 3 if it does not run."""
-    output, backend = Output(as_json), LocalBackend()
-    server = backend.server  # raises, with what to do, where it is down
-    facts: dict[str, Any] = {"server": _described(server)}
+    output, backend = Output(as_json), choose_backend()
+    facts: dict[str, Any] = _described(LocalStack()) if not _remote(backend) else {"environment": _remote(backend)}
     migrations = backend.migration({"action": "migrate", "dry_run": True})
     facts |= {"pending_migrations": migrations["pending"], "ahead": migrations["ahead"]}
     try:
@@ -70,18 +70,23 @@ def status(as_json: bool) -> None:
     if as_json:
         output.json(facts)
         return
-    for name, value in facts["server"].items():
-        output.line(f"{name:20} {value}")
-    pending = ", ".join(facts["pending_migrations"])
-    output.line(f"{'migrations':20} {f'pending: {pending}; run `loglineos migrate`' if pending else 'up to date'}")
-    output.line(f"{'spans':20} {facts['spans'] if facts['spans'] is not None else 'none yet'}")
+    pending = ", ".join(facts.pop("pending_migrations"))
+    facts["migrations"] = f"pending: {pending}; run `loglineos migrate`" if pending else "up to date"
+    for name, value in facts.items():
+        if value not in (None, []):
+            output.line(f"{name:12} {value}")
 
 
-def _described(server: Server | None) -> dict[str, Any]:
-    if server is None:
+def _remote(backend: Backend) -> str | None:
+    return backend.environment if isinstance(backend, AwsBackend) and not backend.variables else None
+
+
+def _described(stack: LocalStack) -> dict[str, Any]:
+    if stack.database_url is not None:
         return {"database": "the one of DATABASE_URL"}
+    server, endpoint = stack.postgres.running(), stack.emulator.running()
     return {
-        "database": f"PostgreSQL {server.version} at {server.host}:{server.port}",
-        "pid": server.pid,
-        "data": str(server.data_directory),
+        "database": f"PostgreSQL {server.version} at {server.host}:{server.port}" if server else "not running",
+        "data": str(server.data_directory) if server else None,
+        "aws": f"{endpoint.url} (region {endpoint.region})" if endpoint else "not running",
     }

@@ -80,7 +80,10 @@ def _seed(environment: Mapping[str, str]) -> dict[str, Any]:
     private = read_secret("ROW_SIGNING_KEY", environment)
     key = parse_signing_key(private, "ROW_SIGNING_KEY_HEX") if private else None
     trusted = parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS")
-    if environment.get("REQUIRE_SIGNED_ROWS") == "1" and not trusted:
+    required = environment.get("REQUIRE_SIGNED_ROWS", "0")
+    if required not in ("0", "1"):
+        raise Misconfigured(f"REQUIRE_SIGNED_ROWS must be 0 or 1, not {required!r}")
+    if required == "1" and not trusted:
         raise Misconfigured("REQUIRE_SIGNED_ROWS is set: TRUSTED_ROW_KEYS must hold the public keys that sign rows")
     rows = read_rows(asset_directory("row"))
     with connect(Target.from_environment(environment, role=None)) as connection:

@@ -123,7 +123,14 @@ def state_of(connection: Connection, migrations: Sequence[Migration]) -> State:
             f"the database is ahead of this release and {breaking[0]} breaks older code: deploy the newer release",
             ahead=ahead,
         )
-    return State([m for m in migrations if m.name not in applied], ahead, sorted(applied))
+    pending = [migration for migration in migrations if migration.name not in applied]
+    last = max((name for name in applied if name in known), default="")
+    if pending and pending[0].name < last:
+        raise MigrationFailed(
+            f"{pending[0].name} comes before {last}, which is applied already: give it the next free number",
+            migration=pending[0].name,
+        )
+    return State(pending, ahead, sorted(applied))
 
 
 def migrate(

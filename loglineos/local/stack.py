@@ -1,4 +1,4 @@
-"""The local stack: where a clone keeps its ledger and keys, and what its Lambdas get as environment."""
+"""The local stack: where a clone keeps its PostgreSQL, its AWS emulator, its keys and logs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 from nacl.signing import SigningKey
 
+from loglineos.aws import Emulator, Endpoint, write_environment
 from loglineos.local.postgres import LocalPostgres, Server
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNTIME_ROLES = ("lambda_exec", "readonly")
 # Set by the operator, these win over what the local stack would choose.
 _PASSED_ON = ("LOG_LEVEL", "TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX", "MEMORY_KEY_HEX", "ROW_SIGNING_KEY_HEX")
 
 
 @dataclass(frozen=True)
 class LocalStack:
-    """Everything lies in one directory, `.local` of the clone. `DATABASE_URL` replaces its PostgreSQL.
+    """Everything lies in one directory, `.local` of the clone; `LOGLINEOS_DIRECTORY` names another one.
 
-    `LOGLINEOS_DIRECTORY` names another directory.
+    With `DATABASE_URL` that database is used instead, and the Lambdas' code runs in the caller's process.
     """
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
@@ -38,67 +38,62 @@ class LocalStack:
         """This clone's PostgreSQL."""
         return LocalPostgres(self.directory / "postgres")
 
-    def start(self) -> None:
-        """Start it, with a login for each role that the Lambdas sign in as."""
-        self.postgres.start()
-        for role in RUNTIME_ROLES:
-            self.postgres.ensure_login(role)
+    @property
+    def emulator(self) -> Emulator:
+        """This clone's AWS."""
+        return Emulator(self.directory / "aws", self.postgres)
 
     @property
     def database_url(self) -> str | None:
-        """The database to use instead of the clone's own."""
+        """The database to use instead of a deployed one."""
         return self.environment.get("DATABASE_URL") or None
 
-    def loader_environment(self, server: Server | None) -> dict[str, str]:
-        """What loglineos-stage0-loader is given."""
+    def log_file(self, name: str) -> Path:
+        """A log of that name."""
+        path = self.directory / "logs" / f"{name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def loader_environment(self) -> dict[str, str]:
+        """What loglineos-stage0-loader is given for the database of DATABASE_URL."""
         keys = self._keys()
         return {
-            "DATABASE_URL": self._url(server, "lambda_exec"),
+            "DATABASE_URL": self.database_url or "",
             "TRUSTED_ROW_KEYS": _public(keys["row_signing_key"]),
             "SIGNING_KEY_HEX": keys["signing_key"],
             "MEMORY_KEY_HEX": keys["memory_key"],
             **self._passed_on("ROW_SIGNING_KEY_HEX"),
         }
 
-    def migration_environment(self, server: Server | None) -> dict[str, str]:
-        """What loglineos-db-migration is given."""
+    def migration_environment(self) -> dict[str, str]:
+        """What loglineos-db-migration is given for the database of DATABASE_URL."""
         keys = self._keys()
         return {
-            "DATABASE_URL": self._url(server, "postgres"),
-            "READONLY_DATABASE_URL": self._url(server, "readonly"),
+            "DATABASE_URL": self.database_url or "",
             "TRUSTED_ROW_KEYS": _public(keys["row_signing_key"]),
             "ROW_SIGNING_KEY_HEX": keys["row_signing_key"],
             **self._passed_on("SIGNING_KEY_HEX", "MEMORY_KEY_HEX"),
         }
 
-    def write_client_settings(self, server: Server) -> Path:
-        """`.local/env`, to be sourced: it lets `psql` in as `readonly`, the password in a file of its own."""
+    def write_client_settings(self, endpoint: Endpoint, server: Server, password: str) -> None:
+        """`.local/env`, to be sourced: `aws`, `cdk` and `loglineos` go to the emulator, `psql` in as `readonly`."""
         passwords = self.directory / "pgpass"
-        password = server.url("readonly").split(":", 2)[2].rsplit("@", 1)[0]
         _write_private(passwords, f"{server.host}:{server.port}:*:readonly:{password}\n")
-        settings = {
-            "PGHOST": server.host,
-            "PGPORT": str(server.port),
-            "PGDATABASE": "loglineos",
-            "PGUSER": "readonly",
-            "PGPASSFILE": str(passwords),
-        }
-        lines = [
-            f"export {name}='{value.replace(chr(39), chr(39) + chr(92) + chr(39) + chr(39))}'"
-            for name, value in settings.items()
-        ]
-        return _write_private(self.directory / "env", "\n".join(lines) + "\n")
-
-    def _url(self, server: Server | None, role: str) -> str:
-        if server is None:
-            return self.database_url or ""
-        return server.url(role)
+        write_environment(
+            endpoint,
+            self.directory / "env",
+            PGHOST=server.host,
+            PGPORT=str(server.port),
+            PGDATABASE="loglineos",
+            PGUSER="readonly",
+            PGPASSFILE=str(passwords),
+        )
 
     def _passed_on(self, *but: str) -> dict[str, str]:
         return {name: self.environment[name] for name in _PASSED_ON if name in self.environment and name not in but}
 
     def _keys(self) -> dict[str, str]:
-        """This clone's keys, made at first use. Real deployments keep theirs in Secrets Manager."""
+        """Keys for the database of DATABASE_URL, made at first use. Deployments keep theirs in Secrets Manager."""
         path = self.directory / "keys.json"
         if not path.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
