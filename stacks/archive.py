@@ -31,7 +31,7 @@ PARQUET_SERDE = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
 
 class ArchiveStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment, key: kms.IKey) -> None:
-        super().__init__(scope, environment, "archive", "archive bucket and Athena", holds_data=True)
+        super().__init__(scope, environment, "archive", "archive bucket and Athena")
         self.bucket = self._build_bucket(environment, key)
         self._build_table(environment)
         self._build_workgroup(environment)

@@ -37,7 +37,7 @@ class Instance:
 
 class DatabaseStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, key: kms.IKey) -> None:
-        super().__init__(scope, environment, "database", "PostgreSQL and its secrets", holds_data=True)
+        super().__init__(scope, environment, "database", "PostgreSQL and its secrets")
         self.environment_settings = environment
         self.key = key
         self._build_secrets(environment)
@@ -87,6 +87,7 @@ class DatabaseStack(LedgerStack):
                 "max_connections": str(environment.max_connections),
                 "log_min_duration_statement": "1000",
             },
+            removal_policy=removal_of(environment),  # a kept instance is a member of it
         )
 
     def _build_primary(self, network: NetworkStack) -> rds.DatabaseInstance:

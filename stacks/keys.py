@@ -10,7 +10,7 @@ from stacks.stack import LedgerStack, arn, removal_of
 
 class KeysStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment) -> None:
-        super().__init__(scope, environment, "keys", "the encryption key", holds_data=True)
+        super().__init__(scope, environment, "keys", "the encryption key")
         self.key = kms.Key(
             self,
             "Key",

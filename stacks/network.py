@@ -1,12 +1,15 @@
 """The VPC: the database isolated, the functions private, and one way between them."""
 
+from typing import cast
+
+import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from stacks.environment import Environment
 from stacks.logs import log_group
-from stacks.stack import LedgerStack
+from stacks.stack import LedgerStack, removal_of
 
 POSTGRES = ec2.Port.tcp(5432)
 HTTPS = ec2.Port.tcp(443)
@@ -20,6 +23,7 @@ class NetworkStack(LedgerStack):
         self.function_group = self._build_group("Functions", "the functions: reach the database and HTTPS")
         self._build_rules()
         self._build_endpoints()
+        self._keep_what_the_database_stands_in(environment)
 
     def _build_vpc(self, environment: Environment, key: kms.IKey) -> ec2.Vpc:
         flow_log = log_group(self, "FlowLogs", environment, key, f"/aws/vpc/{environment.resource('network')}")
@@ -46,6 +50,14 @@ class NetworkStack(LedgerStack):
 
     def _build_group(self, id: str, description: str) -> ec2.SecurityGroup:
         return ec2.SecurityGroup(self, id, vpc=self.vpc, description=description, allow_all_outbound=False)
+
+    def _keep_what_the_database_stands_in(self, environment: Environment) -> None:
+        """AWS deletes no subnet, group or VPC with an instance in it: where that is kept, so are they."""
+        policy = removal_of(environment)
+        self.vpc.apply_removal_policy(policy)
+        self.database_group.apply_removal_policy(policy)
+        for subnet in self.vpc.isolated_subnets:
+            cast(cdk.CfnResource, subnet.node.find_child("Subnet")).apply_removal_policy(policy)
 
     def _build_rules(self) -> None:
         self.database_group.add_ingress_rule(self.function_group, POSTGRES, "PostgreSQL from the functions")

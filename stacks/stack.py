@@ -13,15 +13,15 @@ class LedgerStack(cdk.Stack):
         environment: Environment,
         part: str,
         description: str,
-        *,
-        holds_data: bool = False,
     ) -> None:
         super().__init__(
             scope,
             environment.resource(part),
             env=cdk.Environment(region=environment.region),
             description=f"LogLineOS {environment.name}: {description}",
-            termination_protection=holds_data and environment.protect_data,
+            # All of them: an accidental destroy has to stop at the first, or the rest would be half gone, and what
+            # is retained under its name would be in the way of the next deployment.
+            termination_protection=environment.protect_data,
         )
         cdk.Tags.of(self).add("project", "loglineos")
         cdk.Tags.of(self).add("environment", environment.name)

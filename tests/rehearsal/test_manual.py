@@ -1,0 +1,227 @@
+"""The manual's `aws` commands, as they are written there, run by bash against a deployed environment.
+
+Only `KERNEL_ID` and `{...}` are filled in. What counts is what AWS's API and the database say afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.rehearsal.kit import LOADER, MEMORY, PROMPT, Done, Rehearsal, Release, released_rows
+
+DATABASE = "loglineos-prod"
+
+BOOT = r"""
+aws lambda invoke \
+  --function-name loglineos-stage0-loader \
+  --payload '{"action":"boot","boot_function_id":"KERNEL_ID","input":{...}}' \
+  response.json
+"""  # 3
+ACTIVE_KERNELS = r"""
+aws lambda invoke \
+  --function-name loglineos-db-migration \
+  --payload '{"action":"query","sql":"SELECT id, name, seq, status FROM ledger.visible_timeline WHERE entity_type='\''function'\'' ORDER BY name, seq DESC"}' \
+  response.json && cat response.json
+"""  # 4.2  # noqa: E501
+CURRENT_MANIFEST = r"""
+aws lambda invoke \
+  --function-name loglineos-db-migration \
+  --payload '{"action":"query","sql":"SELECT seq, metadata FROM ledger.visible_timeline WHERE entity_type='\''manifest'\'' ORDER BY seq DESC LIMIT 1"}' \
+  response.json && cat response.json
+"""  # 4.2  # noqa: E501
+SPANS_BY_TYPE = r"""
+aws lambda invoke \
+  --function-name loglineos-db-migration \
+  --payload '{"action":"query","sql":"SELECT entity_type, count(*) FROM ledger.visible_timeline GROUP BY entity_type ORDER BY count DESC"}' \
+  response.json && cat response.json
+"""  # 4.2  # noqa: E501
+REGISTERED_APPS = r"""
+aws lambda invoke \
+  --function-name loglineos-db-migration \
+  --payload '{"action":"query","sql":"SELECT id, metadata->>'\''app_name'\'' as name, metadata->>'\''app_version'\'' as version, at FROM ledger.visible_timeline WHERE entity_type='\''app_registration'\'' ORDER BY at DESC"}' \
+  response.json
+"""  # 4.3  # noqa: E501
+SNAPSHOT = r"""
+aws rds create-db-snapshot \
+  --db-instance-identifier loglineos-prod \
+  --db-snapshot-identifier loglineos-manual-$(date +%Y%m%d-%H%M)
+"""  # 6.1
+RESTORE = r"""
+aws rds restore-db-instance-to-point-in-time \
+  --source-db-instance-identifier loglineos-prod \
+  --target-db-instance-identifier loglineos-restored \
+  --restore-time 2025-01-03T12:00:00Z
+"""  # 6.4
+CHECK_MANIFEST = r"""
+aws lambda invoke --function-name loglineos-db-migration \
+  --payload '{"action":"query","sql":"SELECT metadata FROM ledger.visible_timeline WHERE entity_type='\''manifest'\'' ORDER BY seq DESC LIMIT 1"}' \
+  response.json
+"""  # 8.1  # noqa: E501
+KERNEL_EXISTS = r"""
+aws lambda invoke --function-name loglineos-db-migration \
+  --payload '{"action":"query","sql":"SELECT id, name, seq FROM ledger.visible_timeline WHERE id='\''KERNEL_ID'\''"}' \
+  response.json
+"""  # 8.1
+REACHABLE = r"""
+aws lambda get-function --function-name loglineos-stage0-loader > /dev/null 2>&1 && echo "✅" || echo "❌"
+"""  # 8.3
+CONCURRENCY = r"""
+aws lambda put-function-concurrency \
+  --function-name loglineos-stage0-loader \
+  --reserved-concurrent-executions 100
+"""  # 10.2
+LARGER_INSTANCE = r"""
+aws rds modify-db-instance \
+  --db-instance-identifier loglineos-prod \
+  --db-instance-class db.t3.medium \
+  --apply-immediately
+"""  # 10.2
+REPLICA = r"""
+aws rds create-db-instance-read-replica \
+  --db-instance-identifier loglineos-read-replica \
+  --source-db-instance-identifier loglineos-prod
+"""  # 10.2
+
+# As the enrolment of an app leaves it.
+APP = {
+    "id": "00000000-0000-4000-8000-000000000901",
+    "seq": 1,
+    "entity_type": "app_registration",
+    "who": "system",
+    "did": "registered",
+    "this": "app",
+    "at": "2026-11-22T00:00:00Z",
+    "status": "active",
+    "name": "telegram",
+    "metadata": {"app_name": "telegram", "app_version": "1.2"},
+}
+
+
+@pytest.fixture(scope="module")
+def deployed(rehearsal: Rehearsal) -> Rehearsal:
+    Release(rehearsal.repository).row(**APP)
+    rehearsal.deploy("first")
+    rehearsal.remember("antes do manual")
+    return rehearsal
+
+
+def run(deployed: Rehearsal, command: str) -> Done:
+    done = deployed.shell(command)
+    assert done.code == 0, done.text
+    return done
+
+
+def queried(deployed: Rehearsal, command: str) -> list[dict[str, Any]]:
+    """The rows that db-migration answered to a command."""
+    run(deployed, command)
+    answer = deployed.response
+    assert answer["ok"], answer
+    rows: list[dict[str, Any]] = answer["rows"]
+    return rows
+
+
+def instance(deployed: Rehearsal, name: str = DATABASE) -> dict[str, Any]:
+    found: dict[str, Any] = deployed.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
+    return found
+
+
+def test_boot_a_kernel(deployed: Rehearsal) -> None:
+    given = '{"name":"welcome_message","variables":{"user_name":"Ana"}}'
+    run(deployed, BOOT.replace("KERNEL_ID", PROMPT).replace("{...}", given))
+    body = json.loads(deployed.response["body"])
+    assert "Ana" in body["output"]["text"]
+    executed = deployed.sql("SELECT output->>'text' FROM ledger.universal_registry WHERE id = %s", body["execution_id"])
+    assert executed == [(body["output"]["text"],)]
+
+
+def test_list_active_kernels(deployed: Rehearsal) -> None:
+    rows = queried(deployed, ACTIVE_KERNELS)
+    kernels = {key for key, code in released_rows(deployed.repository).items() if code}
+    assert {(row["id"], row["seq"]) for row in rows} == kernels
+    assert {row["status"] for row in rows} == {"active"}
+    assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
+
+
+@pytest.mark.parametrize("command", [CURRENT_MANIFEST, CHECK_MANIFEST])
+def test_look_at_the_manifest(deployed: Rehearsal, command: str) -> None:
+    (row,) = queried(deployed, command)
+    assert MEMORY in row["metadata"]["allowed_boot_ids"]
+    assert row.get("seq", 4) == 4
+
+
+def test_count_spans_by_type(deployed: Rehearsal) -> None:
+    rows = queried(deployed, SPANS_BY_TYPE)
+    counts = deployed.sql("SELECT entity_type, count(*) FROM ledger.universal_registry GROUP BY entity_type")
+    assert {(row["entity_type"], row["count"]) for row in rows} == set(counts)
+    assert [row["count"] for row in rows] == sorted((row["count"] for row in rows), reverse=True)
+
+
+def test_list_registered_apps(deployed: Rehearsal) -> None:
+    (row,) = queried(deployed, REGISTERED_APPS)
+    assert row == {"id": APP["id"], "name": "telegram", "version": "1.2", "at": "2026-11-22T00:00:00.000000Z"}
+
+
+def test_find_a_kernel(deployed: Rehearsal) -> None:
+    assert queried(deployed, KERNEL_EXISTS.replace("KERNEL_ID", PROMPT)) == [
+        {"id": PROMPT, "name": "prompt_fetch_kernel", "seq": 1}
+    ]
+
+
+def test_the_loader_is_reachable(deployed: Rehearsal) -> None:
+    assert run(deployed, REACHABLE).text == "✅"
+
+
+def test_snapshot(deployed: Rehearsal) -> None:
+    run(deployed, SNAPSHOT)
+    (found,) = deployed.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
+    today = datetime.now(UTC)
+    assert found["DBSnapshotIdentifier"].startswith(f"loglineos-manual-{today:%Y}")
+    assert (found["Status"], found["Engine"], found["AllocatedStorage"]) == ("available", "postgres", 20)
+
+
+def test_restore_to_a_point_in_time(deployed: Rehearsal) -> None:
+    run(deployed, RESTORE)
+    restored = instance(deployed, "loglineos-restored")
+    assert restored["DBInstanceStatus"] == "available"
+    assert restored["DBName"] == instance(deployed)["DBName"]
+    assert restored["Endpoint"]["Address"] != instance(deployed)["Endpoint"]["Address"]
+
+
+def test_more_concurrency(deployed: Rehearsal) -> None:
+    reserved = deployed.client("lambda").get_function_concurrency
+    assert reserved(FunctionName=LOADER)["ReservedConcurrentExecutions"] == 10
+    run(deployed, CONCURRENCY)
+    assert reserved(FunctionName=LOADER)["ReservedConcurrentExecutions"] == 100
+
+
+def test_a_larger_instance(deployed: Rehearsal) -> None:
+    assert instance(deployed)["DBInstanceClass"] == "db.t4g.micro"
+    run(deployed, LARGER_INSTANCE)
+    assert instance(deployed)["DBInstanceClass"] == "db.t3.medium"
+    assert deployed.found("manual") == ["antes do manual"]
+
+
+def test_a_read_replica_has_the_rows_and_takes_none(deployed: Rehearsal) -> None:
+    run(deployed, REPLICA)
+    replica = instance(deployed, "loglineos-read-replica")
+    assert replica["ReadReplicaSourceDBInstanceIdentifier"] == DATABASE
+    assert instance(deployed)["ReadReplicaDBInstanceIdentifiers"] == ["loglineos-read-replica"]
+    secret = deployed.client("secretsmanager").get_secret_value(SecretId="loglineos-database-lambda-exec")
+    login, where = json.loads(secret["SecretString"]), replica["Endpoint"]
+    with psycopg.connect(
+        host=where["Address"],
+        port=where["Port"],
+        user=login["username"],
+        password=login["password"],
+        dbname="loglineos",
+        autocommit=True,
+    ) as connection:
+        found = connection.execute("SELECT count(*) FROM ledger.visible_timeline WHERE entity_type = 'manifest'")
+        assert found.fetchone() == (1,)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("INSERT INTO ledger.universal_registry DEFAULT VALUES")
