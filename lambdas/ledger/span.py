@@ -15,7 +15,6 @@ from . import canonical
 from .errors import InvalidInput
 
 MAX_SPAN_BYTES = 1024 * 1024  # canonical bytes
-GENESIS_SEQ = 0
 
 
 def _text(value: object) -> object:
@@ -75,7 +74,7 @@ class Span(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: SpanId
-    seq: Seq = GENESIS_SEQ
+    seq: Seq = 0
     entity_type: Name
     who: Word
     did: Word

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
+from ledger.append import append
 from ledger.canonical import canonical_bytes
 from ledger.database import Identity
 from ledger.errors import LedgerError, VersionConflict
@@ -58,7 +59,9 @@ def claim(audit: Audit, event: Span) -> Span | None:
         RequestConflict, RequestInProgress
     """
     try:
-        return audit.append(event)
+        (done,) = append(audit.database, audit.identity, [event], audit.key)
+        if done.inserted:  # else: a repeat of the same trace in the same microsecond, identical to the letter
+            return done.span
     except VersionConflict:
         pass  # the usual case: a repeat has another time, and so another hash
     last = versions(audit.database, audit.identity, event.id)[-1]

@@ -80,7 +80,7 @@ def _watched(loader: Loader, request: Request, deadline: Deadline) -> dict[str, 
         loader.log.error("ERROR security_alert: span verification failed", **error.details)
         try:
             audit = Audit(loader.database, request.identity, request.trace_id, loader.settings.signing_key)
-            record_alert(audit, error, of_boot=isinstance(request, Boot))
+            record_alert(audit, error)
         except LedgerError as problem:
             loader.log.error("ERROR the alert could not be recorded", code=problem.code, error=problem.message)
         raise

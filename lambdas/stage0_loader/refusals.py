@@ -20,6 +20,9 @@ SYSTEM: Final = Identity("system", "system")
 _BOOTS: Final = frozenset({"not_allowed", "not_found", "verification_failed"})
 _COUNT: Final[LiteralString] = "SELECT * FROM ledger.count_refusal(%s)"
 _HEAD: Final[LiteralString] = "SELECT curr_hash FROM ledger.universal_registry WHERE id = %s ORDER BY seq DESC LIMIT 1"
+_DENIED_FOR: Final[LiteralString] = """
+SELECT FROM ledger.universal_registry WHERE id = %s AND seq = 0 AND metadata -> 'error' ->> 'span_id' = %s
+"""
 
 Count = Mapping[str, Any]
 
@@ -34,12 +37,15 @@ def record_refusal(audit: Audit, error: LedgerError, kernel_id: UUID) -> None:
         append_within(connection, spans, audit.key)
 
 
-def record_alert(audit: Audit, error: VerificationFailed, *, of_boot: bool) -> None:
+def record_alert(audit: Audit, error: VerificationFailed) -> None:
     """A failed verification: a security_alert for the operators, one a minute for each caller and span."""
     span_id = error.details["span_id"]
     with audit.database.transaction(audit.identity) as connection:
         current, spans = _count(audit, connection, f"alert {span_id}")
         append_within(connection, spans, audit.key)
+        # Its parent is the boot that was refused for it. What a kernel met on its way refused none.
+        denied = _denied_id(audit, {**current, "kind": error.code})
+        refused = connection.execute(_DENIED_FOR, [denied, span_id]).fetchall()
     if current["count"] > 1:
         return
     alert = audit.span(
@@ -48,7 +54,7 @@ def record_alert(audit: Audit, error: VerificationFailed, *, of_boot: bool) -> N
         did="refused",
         this=span_id,
         status="active",
-        parent_id=_denied_id(audit, {**current, "kind": error.code}) if of_boot else None,
+        parent_id=denied if refused else None,
         error=error_object(error),
         metadata={"user_id": audit.identity.user_id, "tenant_id": audit.identity.tenant_id},
     )

@@ -51,15 +51,14 @@ def append_as_caller(database: Database, settings: Settings, request: Append) ->
     Raises:
         InvalidInput, NotPermitted, VersionConflict, QuotaExceeded
     """
-    spans = [_draft(values, request, path) for path, values in _paths(request)]
+    drafts = _paths(request)
+    spans = [_draft(values, request, path) for path, values in drafts]
     limit = read_manifest(database, request.identity, settings).manifest.throttle.per_tenant_daily_append_limit
     with database.transaction(request.identity) as connection:
         connection.execute(_SPEND, [len(spans), limit])
         heads = connection.execute(_HEADS, [[span.id for span in spans if span.seq]]).fetchall()
-        sealed = [
-            _seal(span, settings, path) for span, (path, _) in zip(_chain(spans, heads), _paths(request), strict=True)
-        ]
-        return insert_sealed(connection, sealed)
+        chained = zip(_chain(spans, heads), drafts, strict=True)
+        return insert_sealed(connection, [_seal(span, settings, path) for span, (path, _) in chained])
 
 
 def _seal(span: Span, settings: Settings, path: str) -> Span:

@@ -6,6 +6,11 @@ import multiprocessing
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
+
+from ledger.database import Identity
+from stage0_loader.audit import Audit
+from stage0_loader.claim import RequestInProgress, claim
 from tests.stage0_loader.counting import COUNTER, request, runs, unfinished
 from tests.stage0_loader.stage import NOT_LISTED, Stage
 from tests.stage0_loader.worker import invoke
@@ -60,3 +65,13 @@ def test_eight_concurrent_refusals_leave_one_span(stage: Stage, tenant: str) -> 
     answers = at_once(stage, NOT_LISTED, tenant, trace_id=str(uuid4()))
     assert {answer["statusCode"] for answer in answers} == {403}
     assert 1 <= len(stage.spans(tenant_id=tenant, entity_type="boot_event")) <= 2  # (two, if a minute ended)
+
+
+def test_a_repeat_of_the_same_microsecond_does_not_run_either(stage: Stage, tenant: str) -> None:
+    """Same trace, same time: the boot_event is the same to the letter, and the ledger takes it as its repeat."""
+    audit = Audit(stage.loader.database, Identity("alice", tenant), "trace", None)
+    metadata = {"request_digest": "x", "deadline": "2999-01-01T00:00:00.000000Z"}
+    event = audit.boot_event("kernel", "started", metadata, id=uuid4())
+    assert claim(audit, event) is not None
+    with pytest.raises(RequestInProgress):
+        claim(audit, event)

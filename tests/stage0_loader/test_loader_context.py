@@ -130,7 +130,8 @@ def test_a_span_of_the_system_that_was_tampered_with_is_409_and_raises_the_alarm
     assert (answer.error["message"], answer.error["span_id"]) == ("Span verification failed", str(WELCOME))
     assert own.one(trace_id=answer.trace_id, entity_type="execution").status == "error"
     assert [line["span_id"] for line in answer.errors] == [str(WELCOME)], answer.log
-    assert [span.this for span in own.spans(entity_type="security_alert")] == [str(WELCOME)]
+    (alert,) = own.spans(entity_type="security_alert")
+    assert (alert.this, alert.parent_id) == (str(WELCOME), None)  # no boot was refused for it
 
 
 def test_a_span_that_a_tenant_calls_a_prompt_is_none_of_the_system(stage: Stage, tenant: str) -> None:

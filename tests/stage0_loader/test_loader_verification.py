@@ -48,6 +48,7 @@ def require_alarm(stage: Stage, answer: Answer, span_id: UUID, reason: str) -> N
     assert (alert.owner_id, alert.tenant_id, alert.visibility) == ("system", "system", "private")
     assert (alert.this, alert.error) == (str(span_id), answer.error)
     assert alert.metadata == {"user_id": denied.owner_id, "tenant_id": denied.tenant_id}
+    assert alert.parent_id == denied.id
     assert verify(alert, [bytes(LOADER_KEY.verify_key).hex()])
     assert stage.spans(trace_id=answer.trace_id, entity_type="execution") == []
     (line,) = answer.errors
