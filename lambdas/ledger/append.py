@@ -12,7 +12,7 @@ import psycopg
 from nacl.signing import SigningKey
 
 from .connection import Connection
-from .database import Database, Identity, raise_typed
+from .database import Identity, Queries, raise_typed
 from .errors import InvalidInput
 from .proof import seal
 from .span import WRITTEN_COLUMNS, Span
@@ -57,7 +57,7 @@ class Appended:
     inserted: bool
 
 
-def append(database: Database, identity: Identity, spans: Sequence[Span], key: SigningKey | None) -> list[Appended]:
+def append(database: Queries, identity: Identity, spans: Sequence[Span], key: SigningKey | None) -> list[Appended]:
     """Seal the spans and append them, all or none, in a transaction of their own, in one round trip.
 
     Raises:

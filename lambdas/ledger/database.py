@@ -6,9 +6,9 @@ import json
 import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, LiteralString, NoReturn, TypeVar
+from typing import Any, LiteralString, NoReturn, Protocol, TypeVar
 
 import psycopg
 from psycopg import pq
@@ -48,6 +48,16 @@ class Identity:
     tenant_id: str | None
 
 
+class Queries(Protocol):
+    """What runs statements under an identity's rights: a `Database`, or a `Unit` of work within it."""
+
+    def query(self, identity: Identity | None, sql: LiteralString, parameters: Parameters = None) -> list[Row]:
+        """Run one statement."""
+
+    def unit(self) -> AbstractContextManager[Unit]:
+        """Run several as one: all or nothing."""
+
+
 class Database:
     """The one connection of a process. Not for use from several threads."""
 
@@ -73,6 +83,12 @@ class Database:
             raise_typed(error)
         finally:
             self._used_at = time.monotonic()
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """A READ COMMITTED transaction in which each statement has the identity that it is given."""
+        with self.transaction(None) as connection:
+            yield Unit(connection)
 
     def connection(self, timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
         """The connection, known to be alive a moment ago; `timeout_s` is for making a new one.
@@ -136,6 +152,26 @@ class Database:
         except psycopg.Error:
             return False
         return True
+
+
+@dataclass(frozen=True)
+class Unit:
+    """An open transaction. What fails in it undoes all of it; a unit within it is a savepoint."""
+
+    connection: Connection
+
+    def query(self, identity: Identity | None, sql: LiteralString, parameters: Parameters = None) -> list[Row]:
+        """Run one statement under the identity's rights, in one round trip."""
+        try:
+            return _pipelined(self.connection, identity, sql, parameters)
+        except psycopg.Error as error:
+            raise_typed(error)
+
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """A part that can fail without undoing the rest."""
+        with self.connection.transaction():
+            yield self
 
 
 def _pipelined(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from .database import Database, Identity
+from .database import Identity, Queries
 from .errors import InvalidInput
 from .span import COLUMNS, Span
 
@@ -71,19 +71,19 @@ def cursor_of(span: Span) -> Cursor:
     return Cursor(span.era or 0, span.xid or 0, span.position or 0)
 
 
-def latest(database: Database, identity: Identity, ids: Sequence[UUID]) -> dict[UUID, Span]:
+def latest(database: Queries, identity: Identity, ids: Sequence[UUID]) -> dict[UUID, Span]:
     """The latest version of each id; ids whose latest version the identity may not see are left out."""
     rows = database.query(identity, _LATEST, [list(ids)])
     return {row["id"]: span_of(row) for row in rows}
 
 
-def versions(database: Database, identity: Identity, span_id: UUID) -> list[Span]:
+def versions(database: Queries, identity: Identity, span_id: UUID) -> list[Span]:
     """All versions of a span that the identity may see, oldest first, deleted ones included."""
     return [span_of(row) for row in database.query(identity, _VERSIONS, [span_id])]
 
 
 def newest_page(
-    database: Database,
+    database: Queries,
     identity: Identity,
     *,
     before: Cursor = END,
@@ -95,7 +95,7 @@ def newest_page(
 
 
 def next_page(
-    database: Database, identity: Identity, *, after: Cursor, limit: int = 50, entity_type: str | None = None
+    database: Queries, identity: Identity, *, after: Cursor, limit: int = 50, entity_type: str | None = None
 ) -> Page:
     """What was committed after the cursor, in commit order, missing and repeating nothing.
 
@@ -105,7 +105,7 @@ def next_page(
 
 
 def _page(
-    database: Database, identity: Identity, forward: bool, cursor: Cursor, limit: int, entity_type: str | None
+    database: Queries, identity: Identity, forward: bool, cursor: Cursor, limit: int, entity_type: str | None
 ) -> Page:
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput("limit", f"a number from 1 to {MAX_PAGE}")

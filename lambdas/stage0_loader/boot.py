@@ -21,6 +21,7 @@ from .context import Context, LedgerAccess
 from .deadline import RESERVE_MS, Deadline
 from .event import Boot
 from .kernel import Kernels, Run
+from .kernel_calls import KernelCalls
 from .masking import mask
 from .refusals import record_refusal
 from .settings import Settings
@@ -166,7 +167,9 @@ class Loader:
             log=self.log,
             deadline=deadline,
             settings=self.settings,
+            boot_kernel=KernelCalls(self.kernels, governance),
             may_act_as=kernel.id in governance.manifest.may_act_as,
+            request_id=request.request_id,
         )
 
     def _debug_output(self, kernel: Trusted, run: Run) -> None:

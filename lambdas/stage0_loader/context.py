@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, LiteralString, TypeVar
@@ -14,12 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from ledger import append as appending
 from ledger import read
-from ledger.database import Database, Identity, Parameters, Row
+from ledger.database import Identity, Parameters, Queries, Row
 from ledger.errors import InvalidInput, LedgerError, NotPermitted
 from ledger.ids import new_id
 from ledger.span import Span, first_problem, parse_span
 
 from .deadline import Deadline
+from .permitted import require_permitted
 from .settings import Settings
 from .trust import require_trusted
 
@@ -36,7 +38,7 @@ class Rejected(LedgerError):
 class LedgerAccess:
     """The ledger under the caller's row-level security."""
 
-    database: Database = field(repr=False)
+    database: Queries = field(repr=False)
     identity: Identity
     trace_id: str
     key: SigningKey | None = field(repr=False)
@@ -50,6 +52,12 @@ class LedgerAccess:
         spans = [parse_span(self._complete(draft)) for draft in drafts]
         done = appending.append(self.database, self.identity, spans, self.key)
         return [appended.span for appended in done]
+
+    def append_as_caller(self, drafts: Sequence[Mapping[str, Any]]) -> list[Span]:
+        """The same for spans that untrusted code composed: only what a caller's own `append` would let pass."""
+        for number, draft in enumerate(drafts):
+            require_permitted(parse_span(self._complete(draft)), f"spans[{number}]")
+        return self.append_many(drafts)
 
     def append_version(self, previous: Span, **changes: Any) -> Span:
         """The next version of a span: its values with these changes, chained to it."""
@@ -108,7 +116,12 @@ _KEPT = frozenset(
 
 @dataclass(frozen=True)
 class Context:
-    """One boot, as the kernel sees it. `manifest` is the verified manifest's metadata."""
+    """One boot, as the kernel sees it.
+
+    `manifest` is the verified manifest's metadata. `direct`: an invocation that IAM let pass, no HTTPS call.
+    `request_id` names what asked for it: the boot's own, or the request span that a worker carries out.
+    `caused_by`: the policies that led to it, as the request span has them.
+    """
 
     kernel_id: UUID
     input: dict[str, Any]
@@ -117,7 +130,11 @@ class Context:
     log: Logger
     deadline: Deadline = field(repr=False)
     settings: Settings = field(repr=False)
+    boot_kernel: Callable[[Context, str], Any] = field(repr=False)
     may_act_as: bool = False
+    direct: bool = True
+    request_id: UUID | None = None
+    caused_by: Mapping[str, Any] | None = None
 
     @property
     def user_id(self) -> str:
@@ -178,3 +195,28 @@ class Context:
         if user_id == "system":
             raise InvalidInput("user_id", "nobody acts as system, the seeder")
         return replace(self, ledger=replace(self.ledger, identity=Identity(user_id, tenant_id)))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Context]:
+        """The same boot within one transaction: what is appended by it, or `acting_as` another, is all or nothing.
+
+        Keep it short: while it is open, nobody who follows the ledger sees what was committed after it began.
+        """
+        with self.ledger.database.unit() as unit:
+            yield replace(self, ledger=replace(self.ledger, database=unit))
+
+    def run_kernel(
+        self,
+        name: str,
+        given: Mapping[str, Any],
+        *,
+        request_id: UUID | None = None,
+        caused_by: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run another kernel of the manifest as part of this boot, with this context's rights; its output.
+
+        Raises:
+            LedgerError: as that kernel raised it, or because it is not allowed or does not verify.
+        """
+        inner = replace(self, input=dict(given), request_id=request_id, caused_by=caused_by)
+        return self.boot_kernel(inner, name)

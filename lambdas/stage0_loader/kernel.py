@@ -55,10 +55,15 @@ class Kernels:
         output: Any = None
         error: LedgerError | None = None
         try:
-            output = call_until(deadline, lambda: _storable(self._main(kernel)(context)))
+            output = call_until(deadline, lambda: self.call(kernel, context))
         except BaseException as problem:  # noqa: BLE001 - SystemExit of a kernel is no end of the loader's
-            error = _failure(problem, context, deadline)
+            # Once its time is over: whatever was raised. Interrupted, libraries raise errors of their own.
+            error = failure_of(problem, context) if deadline.left_s() else _timed_out(deadline)
         return Run(output, error, round((time.monotonic() - started) * 1000))
+
+    def call(self, kernel: Trusted, context: Context) -> Any:
+        """What `main(ctx)` answers, as plain JSON. Raises what the kernel raises; someone else keeps the time."""
+        return _storable(self._main(kernel)(context))
 
     def _main(self, kernel: Trusted) -> Main:
         curr_hash = kernel.values["curr_hash"]
@@ -100,11 +105,12 @@ def _refuse_nan(value: Any) -> None:
             _refuse_nan(item)
 
 
-def _failure(problem: BaseException, context: Context, deadline: Deadline) -> LedgerError:
-    """What a kernel's exception is to the caller."""
-    if deadline.left_s() == 0:
-        # Whatever was raised: interrupted, libraries raise errors of their own on the way out.
-        return KernelTimedOut(f"Kernel timed out after {deadline.total_ms} ms", deadline_ms=deadline.total_ms)
+def _timed_out(deadline: Deadline) -> LedgerError:
+    return KernelTimedOut(f"Kernel timed out after {deadline.total_ms} ms", deadline_ms=deadline.total_ms)
+
+
+def failure_of(problem: BaseException, context: Context) -> LedgerError:
+    """What a kernel's exception is to the caller. What only operators may know goes to the log."""
     if isinstance(problem, InvalidInput):
         # The ledger refused a value that the kernel passed on from its input.
         return Rejected(problem.message, **problem.details)

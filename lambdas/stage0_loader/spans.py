@@ -10,35 +10,16 @@ from uuid import UUID
 from ledger.append import Appended, insert_sealed
 from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
-from ledger.ids import is_callers_id, new_id
+from ledger.ids import new_id
 from ledger.proof import seal, span_hash
 from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
 
 from .event import Append, Health, Timeline
+from .permitted import require_permitted
 from .settings import Settings
 from .trust import read_manifest, require_trusted
 
-# Written by loader, kernels and notary alone (ledger.md): with them a caller could forge what happened.
-RESERVED_TYPES: Final = frozenset(
-    [
-        "boot_event",
-        "execution",
-        "device",
-        "app_registration",
-        "status_patch",
-        "policy_cursor",
-        "policy_error",
-        "policy_violation",
-        "security_alert",
-        "auth.decision",
-        "checkpoint",
-        "archive",
-        "manifest",
-        "prompt",
-        "provider",
-    ]
-)
 _SPEND: Final[LiteralString] = "SELECT ledger.spend_quota('append.per_tenant.daily', %s, %s)"
 _HEADS: Final[LiteralString] = """
 SELECT id, seq, curr_hash FROM ledger.universal_registry WHERE id = ANY(%s) ORDER BY id, seq
@@ -88,21 +69,8 @@ def _draft(values: dict[str, Any], request: Append, path: str) -> Span:
         "trace_id": request.trace_id,
     }
     span = parse_span({**defaults, **values, "owner_id": identity.user_id, "tenant_id": identity.tenant_id}, path)
-    _require_permitted(span, path)
+    require_permitted(span, path)
     return span
-
-
-def _require_permitted(span: Span, path: str) -> None:
-    if span.entity_type in RESERVED_TYPES:
-        raise NotPermitted(f"{path}.entity_type: {span.entity_type} spans are written by the system alone")
-    if span.entity_type == "request" and span.status != "scheduled":
-        raise NotPermitted(f"{path}.status: a caller's request begins as 'scheduled'")
-    if span.entity_type in ("function", "policy") and span.tenant_id == "system":
-        raise NotPermitted(f"{path}.entity_type: {span.entity_type} spans of tenant system come from the seed alone")
-    if not is_callers_id(span.id):
-        raise NotPermitted(f"{path}.id: this range of ids belongs to the system; leave it out to get a new one")
-    if span.visibility == "public":
-        raise NotPermitted(f"{path}.visibility: public spans come from the seed alone; use tenant or private")
 
 
 def _chain(spans: Sequence[Span], heads: Sequence[dict[str, Any]]) -> list[Span]:

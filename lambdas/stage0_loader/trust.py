@@ -26,7 +26,7 @@ class NotAllowed(LedgerError):
 
     code = "not_allowed"
 
-    def __init__(self, boot_function_id: UUID) -> None:
+    def __init__(self, boot_function_id: UUID | str) -> None:
         super().__init__("Boot function not allowed by manifest", boot_function_id=str(boot_function_id))
 
 

@@ -11,7 +11,7 @@ import pytest
 from db_migration.handler import answer as migration
 from ledger.ids import MANIFEST_ID
 from tests.conftest import ROW_KEY, TestLedger
-from tests.stage0_loader.stage import MEMORY_KERNEL, NOTHING, PROMPT_KERNEL, TEST_KERNELS, Answer, Stage, row
+from tests.stage0_loader.stage import MEMORY_KERNEL, NOTHING, PROMPT_KERNEL, UNSEEDED, Answer, Stage, row
 
 
 def kernels(answer: Answer) -> dict[str, dict[str, Any]]:
@@ -33,8 +33,8 @@ def test_health_names_manifest_kernels_and_database(stage: Stage) -> None:
     }  # fmt: skip
     assert found[str(PROMPT_KERNEL)]["proof"] == "signed"
     assert set(found) == set((head.metadata or {})["allowed_boot_ids"])
-    assert found[str(TEST_KERNELS[0x50])] == {
-        "id": str(TEST_KERNELS[0x50]), "name": "", "seq": None, "proof": "not seeded"
+    assert found[str(UNSEEDED)] == {
+        "id": str(UNSEEDED), "name": "", "seq": None, "proof": "not seeded"
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.stage0_loader.stage import MEMORY_KERNEL, NOT_LISTED, NOTHING, TEST_KERNELS, Answer, Stage
+from tests.stage0_loader.stage import MEMORY_KERNEL, NOT_LISTED, NOTHING, UNSEEDED, Answer, Stage
 
 PARSE = re.compile(r'"boot_function_id":"([^"]*)"')  # parse @message '"boot_function_id":"*"' as kernel_id
 
@@ -32,7 +32,7 @@ def test_a_kernel_is_counted_once_a_boot(stage: Stage, source: str) -> None:
     assert kernels_counted(stage.boot(kernel, remaining_ms=2_100)) == [str(kernel)]
 
 
-@pytest.mark.parametrize("kernel", [NOT_LISTED, TEST_KERNELS[0x50], MEMORY_KERNEL])
+@pytest.mark.parametrize("kernel", [NOT_LISTED, UNSEEDED, MEMORY_KERNEL])
 def test_a_refused_boot_is_counted_once_too(stage: Stage, kernel: object) -> None:
     answer = stage.send({"action": "boot", "boot_function_id": str(kernel).upper(), "input": {"nonsense": 1}})
     assert answer.status in (403, 404, 422)
@@ -85,7 +85,7 @@ def test_what_only_concerns_the_caller_is_no_ERROR(stage: Stage, status: int) ->
         200: {"boot_function_id": str(stage.publish(NOTHING))},
         400: {"boot_function_id": "x"},
         403: {"boot_function_id": str(NOT_LISTED)},
-        404: {"boot_function_id": str(TEST_KERNELS[0x50])},
+        404: {"boot_function_id": str(UNSEEDED)},
         422: {"boot_function_id": str(MEMORY_KERNEL)},
     }
     answer = stage.send({"action": "boot", **events[status]})

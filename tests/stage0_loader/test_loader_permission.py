@@ -10,9 +10,7 @@ import pytest
 from ledger.ids import MANIFEST_ID, derived_id
 from ledger.proof import verify
 from tests.conftest import LOADER_KEY
-from tests.stage0_loader.stage import NOT_LISTED, NOTHING, TEST_KERNELS, Stage, manifest
-
-UNSEEDED = TEST_KERNELS[0x50]
+from tests.stage0_loader.stage import NOT_LISTED, NOTHING, UNSEEDED, Stage, manifest
 
 
 @pytest.fixture(autouse=True)
