@@ -19,8 +19,9 @@ from stacks.errors import BundlingError
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "lambdas"  # CDK wants a folder; the zips are made from the parts below
-FORMAT = "1"  # part of every hash: raise it when the way of building changes
-LEFT_OUT = {"__pycache__", "RECORD", "bin"}  # RECORD and bin/ name the machine that installed them
+FORMAT = "2"  # part of every hash: raise it when the way of building changes
+LEFT_OUT = {"__pycache__", "RECORD", "bin"}  # RECORD and bin/ name the machine that installed them,
+KEPT = {"bin/monty"}  # but for this program, the sandbox's interpreter
 PLATFORMS = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 
@@ -40,7 +41,12 @@ class Target:
     python_version: str
 
 
-LOADER_PARTS = {"ledger": "lambdas/ledger", "stage0_loader": "lambdas/stage0_loader", "certs": "certs"}
+LOADER_PARTS = {
+    "ledger": "lambdas/ledger",
+    "sandbox": "lambdas/sandbox",
+    "stage0_loader": "lambdas/stage0_loader",
+    "certs": "certs",
+}
 DATABASE_PARTS = {
     "ledger": "lambdas/ledger",
     "db_migration": "lambdas/db_migration",
@@ -53,7 +59,8 @@ DATABASE_PARTS = {
 def files_under(folder: Path, name: str) -> Iterator[Source]:
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
-        if path.is_file() and not LEFT_OUT.intersection(inside.parts) and path.suffix != ".pyc":
+        left_out = LEFT_OUT.intersection(inside.parts) and inside.as_posix() not in KEPT
+        if path.is_file() and not left_out and path.suffix != ".pyc":
             yield Source(path, f"{name}/{inside.as_posix()}" if name else inside.as_posix())
 
 

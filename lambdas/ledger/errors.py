@@ -5,13 +5,13 @@ Each has a `code` for programs, a sentence for people and `details` that are saf
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 
 class LedgerError(Exception):
     """Something about the ledger failed. Subclasses say what."""
 
-    code: ClassVar[str] = "ledger_error"
+    code: str = "ledger_error"
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)

@@ -34,7 +34,7 @@ class BootFailed(LedgerError):
     def __init__(self, error: dict[str, Any]) -> None:
         details = {key: value for key, value in error.items() if key not in ("code", "message")}
         super().__init__(str(error.get("message")), **details)
-        self.code = str(error.get("code"))  # type: ignore[misc]
+        self.code = str(error.get("code"))
 
 
 @dataclass(frozen=True)

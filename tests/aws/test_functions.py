@@ -241,6 +241,23 @@ def test_new_code_is_what_runs_next(invoke: Invoke, functions: Any) -> None:
     assert invoke()["body"] == "new"
 
 
+def test_a_program_in_the_zip_stays_executable(invoke: Invoke, functions: Any) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        program = zipfile.ZipInfo("bin/tool")
+        program.external_attr = 0o100755 << 16
+        archive.writestr(program, "#!/bin/sh\necho ran\n")
+        archive.writestr(
+            "index.py",
+            "import pathlib, subprocess\n"
+            "def handler(event, context):\n"
+            "    tool = pathlib.Path(__file__).with_name('bin') / 'tool'\n"
+            "    return subprocess.run([tool], capture_output=True, text=True, check=True).stdout\n",
+        )
+    functions.update_function_code(FunctionName=NAME, ZipFile=buffer.getvalue())
+    assert invoke()["body"] == "ran\n"
+
+
 def test_code_that_does_not_load_says_why(invoke: Invoke, functions: Any) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

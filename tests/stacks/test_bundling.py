@@ -59,7 +59,18 @@ def test_layer_is_small_and_lies_where_lambda_looks(real_layer: tuple[str, Path]
         assert sum(entry.file_size for entry in archive.infolist()) < 200 * MIB
     assert {name.split("/")[0] for name in names} == {"python"}
     assert {"python/psycopg/__init__.py", "python/orjson/__init__.py"} <= set(names)
-    assert [name for name in names if "__pycache__" in name or name.endswith("/RECORD") or "/bin/" in name] == []
+    programs = [name for name in names if "/bin/" in name]
+    assert programs == ["python/bin/monty"]
+    assert [name for name in names if "__pycache__" in name or name.endswith("/RECORD")] == []
+
+
+def test_layer_brings_the_sandboxs_program_to_execute(real_layer: tuple[str, Path]) -> None:
+    architecture, path = real_layer
+    with zipfile.ZipFile(path) as archive:
+        program = archive.getinfo("python/bin/monty")
+        head = archive.open(program).read(20)
+    assert program.external_attr >> 16 & 0o777 == 0o755
+    assert struct.unpack_from("<H", head, 18)[0] == ELF_MACHINES[architecture]
 
 
 def newest_python_here() -> tuple[str, str]:
@@ -81,7 +92,9 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Target, Path]
     return interpreter, target, folder / "layer.zip"
 
 
-IMPORTED = "import aws_lambda_powertools, nacl.signing, orjson, psycopg, psycopg_binary, pydantic, rfc8785"
+IMPORTED = (
+    "import aws_lambda_powertools, nacl.signing, orjson, psycopg, psycopg_binary, pydantic, pydantic_monty, rfc8785"
+)
 
 
 def test_native_layer_imports(native: tuple[str, Target, Path], tmp_path: Path) -> None:
@@ -102,7 +115,7 @@ def test_two_builds_are_the_same_bytes(native: tuple[str, Target, Path], tmp_pat
 
 
 @pytest.mark.parametrize(("parts", "roots"), [
-    (LOADER_PARTS, {"ledger", "stage0_loader", "certs"}),
+    (LOADER_PARTS, {"ledger", "sandbox", "stage0_loader", "certs"}),
     (DATABASE_PARTS, {"ledger", "db_migration", "migrations", "row", "certs"}),
 ])  # fmt: skip
 def test_code_zip_holds_its_parts(parts: dict[str, str], roots: set[str], repository: Path, tmp_path: Path) -> None:
@@ -139,8 +152,10 @@ def test_leftovers_of_a_machine_are_left_out(tmp_path: Path) -> None:
         "b.pyc": "",
         "x.dist-info/RECORD": "",
         "bin/tool": "",
+        "bin/monty": "",
+        "deeper/bin/monty": "",
     }
-    assert [source.name for source in write_tree(tmp_path, **tree)] == ["part/a.py"]
+    assert [source.name for source in write_tree(tmp_path, **tree)] == ["part/a.py", "part/bin/monty"]
 
 
 def test_pips_failure_is_a_sentence_and_never_docker(tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ def unpacked(root: Path, archive: bytes) -> Path:
         building = folder.with_name(f"{folder.name}.{os.getpid()}.{os.urandom(4).hex()}")
         building.mkdir(parents=True)
         with zipfile.ZipFile(io.BytesIO(archive)) as files:
-            files.extractall(building)
+            for entry in files.infolist():
+                path = Path(files.extract(entry, building))
+                if entry.external_attr >> 16 & 0o100:  # AWS keeps what is executable so; the zip library does not
+                    path.chmod(0o755)
         try:
             building.rename(folder)
         except OSError:  # another thread was faster, with the same bytes

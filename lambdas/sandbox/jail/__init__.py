@@ -1,0 +1,1 @@
+"""The bounds that the system itself sets to a worker, whatever becomes of the interpreter in it."""
