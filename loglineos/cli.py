@@ -15,6 +15,7 @@ from loglineos.aws import EmulatorError
 from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
+from loglineos.queue_commands import queue
 from stacks.environment import ENVIRONMENTS
 
 FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
@@ -27,7 +28,7 @@ def cli(env: str | None) -> None:
     """LogLineOS: an append-only ledger of signed spans that boots its own code."""
 
 
-for _command in (up, down, status, migrate, seed, query, boot, append, timeline, health):
+for _command in (up, down, status, migrate, seed, query, boot, append, timeline, health, queue):
     cli.add_command(_command)
 
 

@@ -38,11 +38,19 @@ class Query(Event):
     params: Annotated[list[Any], Field(max_length=1000)] = []
 
 
-Request = Migrate | Seed | Query
-_ACTIONS: dict[str, type[Migrate] | type[Seed] | type[Query]] = {
+class Queue(Event):
+    """What is pending, running and dead; `rebuild` puts the index back to what the ledger says."""
+
+    action: Literal["queue"]
+    rebuild: StrictBool = False
+
+
+Request = Migrate | Seed | Query | Queue
+_ACTIONS: dict[str, type[Migrate] | type[Seed] | type[Query] | type[Queue]] = {
     "migrate": Migrate,
     "seed": Seed,
     "query": Query,
+    "queue": Queue,
 }
 
 

@@ -1,4 +1,4 @@
-"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3)."""
+"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3), and `queue`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
-from .event import Migrate, Query, Request, Seed, parse_event
+from .event import Migrate, Query, Queue, Request, Seed, parse_event
 from .migrations import migrate, read_migrations, state_of
 from .query import run_query
+from .queue import rebuild_queue, show_queue
 from .rows import read_rows
 from .seed import seed, summary
 
@@ -55,6 +56,9 @@ def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
             return _seed(environment)
         case Query():
             return _query(request, environment)
+        case Queue():
+            with connect(Target.from_environment(environment, role=None)) as connection:
+                return rebuild_queue(connection) if request.rebuild else show_queue(connection)
 
 
 def _migrate(request: Migrate, environment: Mapping[str, str]) -> dict[str, Any]:

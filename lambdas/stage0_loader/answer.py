@@ -28,9 +28,12 @@ STATUS: Final = {
     "request_conflict": 409,
     "request_in_progress": 409,
     "rejected": 422,
+    **dict.fromkeys(("compile", "unsupported", "runtime", "memory", "recursion", "output_too_large"), 422),
+    "busy": 429,
     "quota_exceeded": 429,
     "kernel_failed": 500,
     "ledger_unavailable": 503,
+    "sandbox_unavailable": 503,
     "timeout": 504,
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from aws_lambda_powertools import Logger
+from sandbox import Sandbox
 
 from ledger.database import Database
 from ledger.errors import InvalidInput, LedgerError, LedgerUnavailable, VerificationFailed
@@ -51,11 +52,12 @@ class Booted:
 
 @dataclass(frozen=True)
 class Loader:
-    """What a warm process keeps: settings, one connection, compiled kernels."""
+    """What a warm process keeps: settings, one connection, compiled kernels, the sandbox's worker."""
 
     settings: Settings
     database: Database
     kernels: Kernels
+    sandbox: Sandbox
     log: Logger
 
     def boot(self, request: Boot, deadline: Deadline) -> Booted:
@@ -167,6 +169,7 @@ class Loader:
             log=self.log,
             deadline=deadline,
             settings=self.settings,
+            sandbox_host=self.sandbox,
             boot_kernel=KernelCalls(self.kernels, governance),
             may_act_as=kernel.id in governance.manifest.may_act_as,
             request_id=request.request_id,

@@ -12,6 +12,7 @@ from uuid import UUID
 from aws_lambda_powertools import Logger
 from nacl.signing import SigningKey
 from pydantic import BaseModel, ValidationError
+from sandbox import Sandbox
 
 from ledger import append as appending
 from ledger import read
@@ -22,10 +23,19 @@ from ledger.span import Span, first_problem, parse_span
 
 from .deadline import Deadline
 from .permitted import require_permitted
+from .sandbox_access import SandboxAccess
 from .settings import Settings
 from .trust import require_trusted
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Failed(LedgerError):
+    """What went wrong outside the ledger, under a code that the kernel chooses."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.code = code  # type: ignore[misc]
 
 
 class Rejected(LedgerError):
@@ -130,6 +140,7 @@ class Context:
     log: Logger
     deadline: Deadline = field(repr=False)
     settings: Settings = field(repr=False)
+    sandbox_host: Sandbox = field(repr=False)
     boot_kernel: Callable[[Context, str], Any] = field(repr=False)
     may_act_as: bool = False
     direct: bool = True
@@ -151,6 +162,11 @@ class Context:
         """Joins this boot's spans and log lines."""
         return self.ledger.trace_id
 
+    @property
+    def sandbox(self) -> SandboxAccess:
+        """Where untrusted code runs."""
+        return SandboxAccess(self.sandbox_host, self.tenant_id or "", self.manifest, self.deadline)
+
     def new_id(self) -> UUID:
         """A fresh id for a span."""
         return new_id()
@@ -171,6 +187,10 @@ class Context:
         """The error to raise for input that the kernel does not accept: `raise ctx.rejected("…")`."""
         return Rejected(message, **details)
 
+    def failed(self, code: str, message: str, **details: Any) -> LedgerError:
+        """The error to raise for what went wrong outside the ledger: `raise ctx.failed("unavailable", "…")`."""
+        return Failed(code, message, **details)
+
     def secret(self, name: str) -> str | None:
         """A secret of this deployment; None where it is not configured. Never put it into a span or a log."""
         return self.settings.secret(name)
@@ -188,13 +208,17 @@ class Context:
         require_trusted(span, entity_type, self.settings)
         return span
 
-    def acting_as(self, user_id: str, tenant_id: str) -> Context:
-        """The same boot with another's rights, for kernels that the manifest lists under `may_act_as`."""
+    def acting_as(self, user_id: str, tenant_id: str, trace_id: str | None = None) -> Context:
+        """The same boot with another's rights, for kernels that the manifest lists under `may_act_as`.
+
+        `trace_id` joins what is appended to the trace of what it is done for.
+        """
         if not self.may_act_as:
             raise NotPermitted("the manifest does not list this kernel under may_act_as")
         if user_id == "system":
             raise InvalidInput("user_id", "nobody acts as system, the seeder")
-        return replace(self, ledger=replace(self.ledger, identity=Identity(user_id, tenant_id)))
+        ledger = replace(self.ledger, identity=Identity(user_id, tenant_id), trace_id=trace_id or self.trace_id)
+        return replace(self, ledger=ledger)
 
     @contextmanager
     def transaction(self) -> Iterator[Context]:

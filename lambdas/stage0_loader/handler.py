@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
+from sandbox import Sandbox
 
 from ledger.database import Database
 from ledger.errors import Internal, LedgerError, LedgerUnavailable, QueryFailed, VerificationFailed
@@ -43,7 +44,8 @@ def handler(event: Any, context: Any = None) -> dict[str, Any]:
 
 def make_loader(settings: Settings, log: Logger) -> Loader:
     """A loader with nothing warm yet."""
-    return Loader(settings, Database(settings.target), Kernels(), log)
+    sandbox = Sandbox(require_seccomp=settings.require_seccomp)
+    return Loader(settings, Database(settings.target), Kernels(), sandbox, log)
 
 
 def handle(loader: Loader, event: Any, context: Any) -> dict[str, Any]:
@@ -91,12 +93,12 @@ def _perform(loader: Loader, request: Request, deadline: Deadline) -> dict[str, 
         case Boot():
             return booted_body(loader.boot(request, deadline))
         case Append():
-            done = append_as_caller(loader.database, loader.settings, request)
+            done = append_as_caller(loader.database, loader.settings, loader.sandbox, request)
             return {"spans": [{**span_body(item.span), "inserted": item.inserted} for item in done]}
         case Timeline():
             return page_body(timeline(loader.database, request))
         case Health():
-            return health(loader.database, loader.settings, request)
+            return {**health(loader.database, loader.settings, request), "sandbox": loader.sandbox.facts()}
 
 
 def _log_failure(log: Logger, error: LedgerError) -> None:

@@ -23,13 +23,15 @@ class Settings:
     """Where the ledger is, whom to trust and what to sign with.
 
     `trusted_row_keys` empty: hashes alone are checked and answers say `unsigned`. `minimum_seqs` keeps old,
-    still validly signed versions of manifest and kernels from being brought back.
+    still validly signed versions of manifest and kernels from being brought back. `require_seccomp`: no function runs
+    where the system has no seccomp filter to put around the sandbox's worker.
     """
 
     target: Target
     trusted_row_keys: frozenset[str] = frozenset()
     minimum_seqs: Mapping[UUID, int] = field(default_factory=dict)
     signing_key: SigningKey | None = field(default=None, repr=False)
+    require_seccomp: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -41,6 +43,7 @@ class Settings:
             trusted_row_keys=parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS"),
             minimum_seqs=_minimum_seqs(environment.get("MINIMUM_SEQS", "")),
             signing_key=parse_signing_key(private, "SIGNING_KEY_HEX") if private else None,
+            require_seccomp=_required(environment, "SANDBOX_SECCOMP"),
             environment=environment,
         )
 
@@ -49,6 +52,13 @@ class Settings:
         if name not in SECRETS:
             raise Misconfigured(f"no secret is called {name}; there are: {', '.join(SECRETS)}")
         return read_secret(SECRETS[name], self.environment)
+
+
+def _required(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "preferred")
+    if value not in ("required", "preferred"):
+        raise Misconfigured(f"{name} must be required or preferred, not {value!r}")
+    return value == "required"
 
 
 def _minimum_seqs(text: str) -> dict[UUID, int]:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
+from sandbox import Sandbox
+
 from ledger.append import Appended, insert_sealed
 from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
@@ -15,6 +17,7 @@ from ledger.proof import seal, span_hash
 from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
 
+from .code_check import ENTRIES, LANGUAGES, check_code
 from .event import Append, Health, Timeline
 from .permitted import require_permitted
 from .settings import Settings
@@ -26,14 +29,17 @@ SELECT id, seq, curr_hash FROM ledger.universal_registry WHERE id = ANY(%s) ORDE
 """
 
 
-def append_as_caller(database: Database, settings: Settings, request: Append) -> list[Appended]:
+def append_as_caller(database: Database, settings: Settings, sandbox: Sandbox, request: Append) -> list[Appended]:
     """Append what a caller sends, within their rights and their tenant's daily quota.
 
     Raises:
         InvalidInput, NotPermitted, VersionConflict, QuotaExceeded
+        SandboxError: code that could never run, with its place.
     """
     drafts = _paths(request)
     spans = [_draft(values, request, path) for path, values in drafts]
+    for span, (path, _) in zip(spans, drafts, strict=True):
+        check_code(span, path, sandbox)
     limit = read_manifest(database, request.identity, settings).manifest.throttle.per_tenant_daily_append_limit
     with database.transaction(request.identity) as connection:
         connection.execute(_SPEND, [len(spans), limit])
@@ -67,6 +73,7 @@ def _draft(values: dict[str, Any], request: Append, path: str) -> Span:
         "who": identity.user_id,
         "at": datetime.now(UTC),
         "trace_id": request.trace_id,
+        "language": LANGUAGES[0] if values.get("entity_type") in ENTRIES else None,
     }
     span = parse_span({**defaults, **values, "owner_id": identity.user_id, "tenant_id": identity.tenant_id}, path)
     require_permitted(span, path)

@@ -1,0 +1,44 @@
+"""What is pending, running and dead, and the proof that the queue is an index that can be built again."""
+
+from __future__ import annotations
+
+from typing import Any, Final, LiteralString
+
+from ledger.connection import Connection
+from ledger.span import format_instant
+
+SHOWN: Final = 100
+
+_COUNTS: Final[LiteralString] = """
+SELECT count(*) FILTER (WHERE status = 'scheduled') AS scheduled, count(*) FILTER (WHERE status = 'running') AS running,
+       (SELECT count(*) FROM ledger.universal_registry WHERE entity_type = 'request' AND status = 'dead') AS dead,
+       (SELECT count(*) FROM ledger_idx.schedule WHERE due_at < 'infinity') AS functions
+  FROM ledger_idx.pending
+"""
+_PENDING: Final[LiteralString] = """
+SELECT p.status, p.tenant_id, p.owner_id, p.request_id, p.attempts, p.ready_at AS at FROM ledger_idx.pending p
+ ORDER BY p.ready_at, p.request_id LIMIT %s
+"""
+_DEAD: Final[LiteralString] = """
+SELECT r.status, r.tenant_id, r.owner_id, r.id AS request_id, (r.metadata ->> 'attempt')::integer AS attempts, r.at
+  FROM ledger.universal_registry r WHERE r.entity_type = 'request' AND r.status = 'dead'
+ ORDER BY r.at DESC, r.id LIMIT %s
+"""
+_REBUILD: Final[LiteralString] = "SELECT * FROM ledger.rebuild_queue()"
+
+
+def show_queue(connection: Connection) -> dict[str, Any]:
+    """Counts, and the first 100 requests of each kind: those waiting longest, those that died last."""
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE admin")
+        counts = connection.execute(_COUNTS).fetchone()
+        rows = connection.execute(_PENDING, [SHOWN]).fetchall() + connection.execute(_DEAD, [SHOWN]).fetchall()
+    requests = [{**row, "request_id": str(row["request_id"]), "at": format_instant(row["at"])} for row in rows]
+    return {**(counts or {}), "requests": requests}
+
+
+def rebuild_queue(connection: Connection) -> dict[str, Any]:
+    """Put both indexes back to what the spans say; how many entries were missing, wrong or surplus."""
+    with connection.transaction():
+        connection.execute("SET LOCAL ROLE admin")
+        return {"rebuilt": connection.execute(_REBUILD).fetchall()}

@@ -1,0 +1,42 @@
+"""Functions and policies are looked at when they are appended: what could never run is refused with its place."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sandbox import Sandbox
+
+from ledger.errors import InvalidInput
+from ledger.schedule import check_schedule
+from ledger.span import Span
+
+# What each type of code begins with: `def main(input)`, `def on(span)`.
+ENTRIES: Final = {"function": "main", "policy": "on"}
+LANGUAGES: Final = ("python",)
+
+
+def check_code(span: Span, path: str, sandbox: Sandbox) -> None:
+    """Nothing for other spans and for tombstones.
+
+    Raises:
+        InvalidInput: `language`, `code` or a setting in `metadata` is not what it should be.
+        SandboxError: `compile` or `unsupported`, with line and column.
+    """
+    if span.entity_type not in ENTRIES or span.is_deleted:
+        return
+    if span.language not in LANGUAGES:
+        raise InvalidInput(f"{path}.language", f"expected {' or '.join(LANGUAGES)}, the only language supported")
+    if not span.code:
+        raise InvalidInput(f"{path}.code", f"expected Python with a function {ENTRIES[span.entity_type]}")
+    metadata = span.metadata or {}
+    if span.entity_type == "function":
+        _check_settings(metadata, f"{path}.metadata")
+    sandbox.check(span.code, ENTRIES[span.entity_type])
+
+
+def _check_settings(metadata: dict[str, Any], path: str) -> None:
+    if metadata.get("schedule") is not None:
+        check_schedule(metadata["schedule"], f"{path}.schedule")
+    most = metadata.get("max_concurrency")
+    if most is not None and (type(most) is not int or most < 1):
+        raise InvalidInput(f"{path}.max_concurrency", "expected a whole number of at least 1")

@@ -1,0 +1,69 @@
+"""Functions, requests and the two agents that carry them out, as the tests of the queue use them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from ledger.ids import new_id
+from ledger.span import Span
+from tests.stage0_loader.stage import Answer, Stage
+
+RUN_CODE: Final = UUID("00000000-0000-4000-8000-000000000001")
+OBSERVER: Final = UUID("00000000-0000-4000-8000-000000000002")
+WORKER: Final = UUID("00000000-0000-4000-8000-000000000003")
+ECHO: Final = "def main(input):\n    return {'echo': input}\n"
+
+
+def add_function(stage: Stage, tenant: str, code: str = ECHO, *, user: str = "alice", **values: Any) -> UUID:
+    """Append a function as the user would; its id."""
+    return UUID(append_function(stage, tenant, code, user=user, **values).body["spans"][0]["id"])
+
+
+def append_function(stage: Stage, tenant: str, code: str = ECHO, *, user: str = "alice", **values: Any) -> Answer:
+    """The same; the answer."""
+    span = {"entity_type": "function", "did": "wrote", "this": "function", "name": "f", "code": code, **values}
+    return stage.append(span, user=user, tenant=tenant)
+
+
+def ask(stage: Stage, tenant: str, function: UUID, given: Any = None, *, user: str = "alice", **values: Any) -> UUID:
+    """Append a request for one run; its id."""
+    span = {
+        "id": str(new_id()),
+        "entity_type": "request",
+        "did": "requested",
+        "this": "run_code",
+        "status": "scheduled",
+        "parent_id": str(function),
+        "input": given,
+        **values,
+    }
+    answer = stage.append(span, user=user, tenant=tenant)
+    assert answer.status == 200, answer.raw
+    return UUID(str(span["id"]))
+
+
+def run(stage: Stage, tenant: str, function: UUID, *, user: str = "alice", fields: Any = None, **given: Any) -> Answer:
+    """Boot run_code_kernel."""
+    return stage.boot(RUN_CODE, {"function_id": str(function), **given}, user=user, tenant=tenant, **(fields or {}))
+
+
+def agent(stage: Stage, kernel: UUID, given: dict[str, Any] | None = None, **options: Any) -> dict[str, int]:
+    """Boot an agent as its schedule does; what it counted."""
+    counts: dict[str, int] = stage.boot(kernel, given, user="edge:stage0", tenant="system", **options).output
+    return counts
+
+
+def states(stage: Stage, request: UUID) -> list[str | None]:
+    """The states that a request went through."""
+    return [span.status for span in stage.spans(id=request)]
+
+
+def executions(stage: Stage, function: UUID) -> list[Span]:
+    """The runs of a function."""
+    return stage.spans(parent_id=function, entity_type="execution")
+
+
+def pending(stage: Stage) -> list[dict[str, Any]]:
+    """The index of the queue."""
+    return stage.superuser.execute("SELECT * FROM ledger_idx.pending ORDER BY ready_at, request_id").fetchall()
