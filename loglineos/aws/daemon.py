@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--directory", type=Path, required=True)
     parser.add_argument("--postgres", type=Path, required=True)
     parser.add_argument("--region", required=True)
+    parser.add_argument("--clock", action="store_true")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -33,16 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
         if not mine:
             logging.error("another emulator serves %s", given.directory)
             return 1
-        return _run(files, given.postgres, given.region)
+        return _run(files, given.postgres, given.region, clock=given.clock)
 
 
-def _run(files: Files, postgres: Path, region: str) -> int:
+def _run(files: Files, postgres: Path, region: str, *, clock: bool) -> int:
     port = _free_port(files.last_port())
     # moto reads these when it is imported.
     os.environ["MOTO_PORT"] = str(port)
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # the bootstrap attaches ReadOnlyAccess
     from . import additions, corrections
+    from .clock import start_clock
     from .cloudformation.custom import Mailbox
+    from .emulator import Endpoint
     from .functions.invoke import Invoker
     from .functions.invoke import install as install_functions
     from .functions.pool import Pool
@@ -69,6 +72,8 @@ def _run(files: Files, postgres: Path, region: str) -> int:
     signal.signal(signal.SIGINT, stop)
     files.write(Info(os.getpid(), port, region))
     logging.info("serving %s", url)
+    if clock:
+        start_clock(Endpoint(url, region))
     try:
         http.serve_forever(poll_interval=0.1)
     finally:

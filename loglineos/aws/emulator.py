@@ -56,10 +56,13 @@ class Endpoint:
 
 
 class Emulator:
-    """The emulator of one directory. It runs in the background until it is stopped."""
+    """The emulator of one directory. It runs in the background until it is stopped.
 
-    def __init__(self, directory: Path, postgres: LocalPostgres, *, region: str = REGION) -> None:
-        self._files, self._postgres, self._region = Files(directory), postgres, region
+    `clock`: rules fire by themselves. Without it they wait for `schedules.fire`, so that nothing moves under a test.
+    """
+
+    def __init__(self, directory: Path, postgres: LocalPostgres, *, region: str = REGION, clock: bool = False) -> None:
+        self._files, self._postgres, self._region, self._clock = Files(directory), postgres, region, clock
 
     @property
     def log(self) -> Path:
@@ -87,6 +90,7 @@ class Emulator:
                     *("--directory", str(self._files.directory)),
                     *("--postgres", str(self._postgres.directory)),
                     *("--region", self._region),
+                    *(["--clock"] if self._clock else []),
                 ],
                 cwd=Path(__file__).parents[2],
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Schedules don't fire by themselves in the emulator: nothing would be where a test left it. This fires one."""
+"""Fires a rule of EventBridge: by hand where nothing must move by itself, else `clock.py` does."""
 
 from __future__ import annotations
 

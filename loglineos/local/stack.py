@@ -24,6 +24,7 @@ class LocalStack:
     """Everything lies in one directory, `.local` of the clone; `LOGLINEOS_DIRECTORY` names another one.
 
     With `DATABASE_URL` that database is used instead, and the Lambdas' code runs in the caller's process.
+    `LOGLINEOS_CLOCK=off`: nothing is booted by schedule.
     """
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
@@ -41,7 +42,7 @@ class LocalStack:
     @property
     def emulator(self) -> Emulator:
         """This clone's AWS."""
-        return Emulator(self.directory / "aws", self.postgres)
+        return Emulator(self.directory / "aws", self.postgres, clock=self.environment.get("LOGLINEOS_CLOCK") != "off")
 
     @property
     def database_url(self) -> str | None:

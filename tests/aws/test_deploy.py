@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from loglineos.aws import Endpoint
+from loglineos.aws.clock import tick
 from loglineos.aws.schedules import fire
 from tests.aws.app import Variant
 from tests.aws.conftest import Cdk, Row, said
@@ -164,8 +166,11 @@ def test_a_second_deploy_changes_nothing(deployed: Cdk, calls: Callable[[], list
 def test_a_schedule_can_be_fired(deployed: Cdk, endpoint: Endpoint, client: Client) -> None:
     (answer,) = fire(endpoint, "rehearsal-minute")
     assert answer["body"]["greeting"] == "hello schedule"
+    minute = datetime(2026, 11, 23, 0, 10, tzinfo=UTC)
+    assert tick(endpoint, minute) == ["rehearsal-minute"]
     client("events").disable_rule(Name="rehearsal-minute")
     assert fire(endpoint, "rehearsal-minute") == []
+    assert tick(endpoint, minute) == []
     client("events").enable_rule(Name="rehearsal-minute")
 
 

@@ -36,7 +36,8 @@ def directory() -> Iterator[Path]:
 def _loglineos(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     return subprocess.run(
-        [sys.executable, "-c", CODE, *arguments], env={**environment, "LOGLINEOS_DIRECTORY": str(directory)},
+        [sys.executable, "-c", CODE, *arguments],
+        env={**environment, "LOGLINEOS_DIRECTORY": str(directory), "LOGLINEOS_CLOCK": "off"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
