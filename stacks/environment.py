@@ -47,6 +47,7 @@ class Environment:
     trusted_row_keys: tuple[str, ...] = described("Ed25519 public keys, hex, that sign rows (manual 7.4)", ())
     require_signed_rows: bool = described("the deployment seeds only rows that a trusted key signed", False)
     sign_executions: bool = described("the stack makes the loader a signing key (manual 7.4)", False)
+    require_seccomp: bool = described("no function runs where the system offers no seccomp filter for it", False)
     provider_secrets: tuple[str, ...] = described("secrets that provider spans name", ("loglineos-openai",))
 
     object_lock_days: int = described("days in which archived objects can't be removed; 0 is no lock", 0)
@@ -84,6 +85,7 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
         "protect_data": True,
         "require_signed_rows": True,
         "sign_executions": True,
+        "require_seccomp": True,
     },
     "prod": {
         "suffix": "",
@@ -101,6 +103,7 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
         "protect_data": True,
         "require_signed_rows": True,
         "sign_executions": True,
+        "require_seccomp": True,
         "object_lock_days": 365,
     },
 }

@@ -44,6 +44,7 @@ class FunctionsStack(LedgerStack):
             variables={
                 **variables(environment, database),
                 "DATABASE_USER": "lambda_exec",
+                "SANDBOX_SECCOMP": "required" if environment.require_seccomp else "preferred",
                 "MINIMUM_SEQS": json.dumps(newest_seqs(), separators=(",", ":")),
                 "MEMORY_KEY_SECRET": database.memory_key.secret_arn,
                 **signing,
