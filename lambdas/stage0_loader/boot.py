@@ -10,11 +10,11 @@ from typing import Any
 from uuid import UUID
 
 from aws_lambda_powertools import Logger
-from sandbox import Sandbox
 
 from ledger.database import Database
 from ledger.errors import InvalidInput, LedgerError, LedgerUnavailable, VerificationFailed
 from ledger.span import Span, format_instant
+from sandbox import Sandbox
 
 from .audit import Audit
 from .claim import claim, claim_id, request_digest, stored_execution

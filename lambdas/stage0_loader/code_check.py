@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sandbox import Sandbox
-
 from ledger.errors import InvalidInput
 from ledger.schedule import check_schedule
 from ledger.span import Span
+from sandbox import Sandbox
 
 # What each type of code begins with: `def main(input)`, `def on(span)`.
 ENTRIES: Final = {"function": "main", "policy": "on"}

@@ -12,7 +12,6 @@ from uuid import UUID
 from aws_lambda_powertools import Logger
 from nacl.signing import SigningKey
 from pydantic import BaseModel, ValidationError
-from sandbox import Sandbox
 
 from ledger import append as appending
 from ledger import read
@@ -20,6 +19,7 @@ from ledger.database import Identity, Parameters, Queries, Row
 from ledger.errors import InvalidInput, LedgerError, NotPermitted
 from ledger.ids import new_id
 from ledger.span import Span, first_problem, parse_span
+from sandbox import Sandbox
 
 from .deadline import Deadline
 from .permitted import require_permitted
@@ -35,7 +35,7 @@ class Failed(LedgerError):
 
     def __init__(self, code: str, message: str, **details: Any) -> None:
         super().__init__(message, **details)
-        self.code = code  # type: ignore[misc]
+        self.code = code
 
 
 class Rejected(LedgerError):

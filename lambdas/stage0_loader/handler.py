@@ -9,11 +9,11 @@ import os
 from typing import Any
 
 from aws_lambda_powertools import Logger
-from sandbox import Sandbox
 
 from ledger.database import Database
 from ledger.errors import Internal, LedgerError, LedgerUnavailable, QueryFailed, VerificationFailed
 from ledger.ids import new_id
+from sandbox import Sandbox
 
 from .answer import booted_body, failure, page_body, span_body, success
 from .audit import Audit

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from sandbox import Sandbox
-
 from ledger.append import Appended, insert_sealed
 from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
@@ -16,6 +14,7 @@ from ledger.ids import new_id
 from ledger.proof import seal, span_hash
 from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
+from sandbox import Sandbox
 
 from .code_check import ENTRIES, LANGUAGES, check_code
 from .event import Append, Health, Timeline

@@ -83,7 +83,7 @@ def test_what_runs_on_is_stopped_and_the_next_call_works(sandbox: Sandbox, code:
     with pytest.raises(SandboxError) as caught:
         sandbox.run(code, "main", 1, LIMITS, tenant="acme")
     assert caught.value.code == "timeout"
-    assert caught.value.details["duration_ms"] >= 1_000
+    assert caught.value.details["duration_ms"] >= 990
     assert echo(sandbox, "next") == "next"
     assert ended(before)
 
