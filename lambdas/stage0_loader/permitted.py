@@ -15,6 +15,7 @@ RESERVED_TYPES: Final = frozenset(
         "execution",
         "device",
         "app_registration",
+        "invitation",
         "status_patch",
         "policy_cursor",
         "policy_error",

@@ -93,6 +93,8 @@ FUNCTIONS = {
     "ledger.search_memory": {"lambda_exec"},
     "ledger.spend_quota": {"lambda_exec"},
     "ledger.count_refusal": {"lambda_exec"},
+    "ledger.invitation_owner": {"lambda_exec"},
+    "ledger.device_for_token": {"lambda_exec"},
     "ledger.guard_insert": set[str](),
     "ledger.refuse_change": set[str](),
 }
@@ -143,6 +145,7 @@ def test_definer_functions_fix_their_search_path_and_belong_to_admin(migrated: T
     )
     assert {row["proname"] for row in rows} == {
         "current_era", "is_latest", "search_memory", "spend_quota", "count_refusal", "guard_insert",
+        "invitation_owner", "device_for_token",
     }  # fmt: skip
     for row in rows:
         assert row["owner"] == "admin", row

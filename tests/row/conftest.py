@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.stage0_loader.conftest import own, shared, stage, tenant
+from tests.stage0_loader.conftest import debugging, own, shared, stage, tenant
 
-__all__ = ["own", "shared", "stage", "tenant"]
+__all__ = ["debugging", "own", "shared", "stage", "tenant"]
