@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from ledger.ids import MANIFEST_ID
+from ledger.ids import MANIFEST_ID, derived_id
 from stage0_loader.boot import Loader
 from stage0_loader.context import Context
+from tests.conftest import LOADER_KEY
 from tests.row.enrollment import KEY_IN_USE, NO_APP, NO_CODE, NO_DEVICE, Device, apps, ask, enroll, invite
 from tests.stage0_loader.stage import MEMORY_KERNEL, Stage
 
@@ -204,6 +205,20 @@ def test_what_is_revoked_is_so_at_once_and_for_ever(stage: Stage, tenant: str, w
     assert len(stage.spans(tenant_id=tenant, status="revoked")) == count
     for code in (invite(stage, tenant), invite(stage, tenant)):
         assert ask(stage, device.enrollment(code), tenant=tenant).error["message"] == KEY_IN_USE
+
+
+def test_a_device_that_came_while_its_app_was_being_revoked_is_as_dead(stage: Stage, tenant: str) -> None:
+    app, phone = enroll(stage, tenant), Device("phone")
+    ask(stage, {"action": "revoke", "app_id": app["app_id"]}, tenant=tenant)
+    registered = stage.spans(id=UUID(app["device_id"]))[0]
+    about = {**(registered.metadata or {}), "pubkey": phone.pubkey, "device_fingerprint": "phone"}
+    late = registered.with_values(id=derived_id("device", phone.pubkey), metadata=about)
+    stage.insert_as_admin(late, LOADER_KEY)
+    assert {device["status"] for device in apps(stage, tenant)[0]["devices"]} == {"revoked"}
+    answer = ask(stage, phone.enrollment(invite(stage, tenant)), tenant=tenant)
+    assert answer.error["message"] == KEY_IN_USE
+    ask(stage, {"action": "revoke", "app_id": app["app_id"]}, tenant=tenant)
+    assert [span.status for span in stage.spans(id=late.id)] == ["active", "revoked"]
 
 
 def test_a_revoked_app_takes_no_device(stage: Stage, tenant: str) -> None:

@@ -221,6 +221,21 @@ def test_tenants_do_not_meet(stage: Stage, tenant: str) -> None:
     assert len(stage.spans(tenant_id=tenant)) == before
 
 
+def test_an_id_of_something_else_is_no_app_device_or_invitation(stage: Stage, tenant: str) -> None:
+    app = enroll(stage, tenant)
+    note = stage.append(
+        {"entity_type": "note", "did": "d", "this": "t", "status": "active"}, user="admin", tenant=tenant
+    )
+    invitation = str(stage.spans(entity_type="invitation", tenant_id=tenant)[0].id)
+    ids = {"app_id": app["app_id"], "device_id": app["device_id"], "invitation_id": invitation}
+    for field in ids:
+        for other in {*ids.values(), note.body["spans"][0]["id"]} - {ids[field]}:
+            answer = ask(stage, {"action": "revoke", field: other}, tenant=tenant)
+            assert (answer.status, answer.error["field"]) == (422, field)
+            assert "there is no such" in answer.error["message"]
+    assert stage.spans(tenant_id=tenant, status="revoked") == []
+
+
 def test_a_cursor_of_another_tenant_opens_nothing(stage: Stage, tenant: str) -> None:
     for _ in range(2):
         enroll(stage, tenant)
