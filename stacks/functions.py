@@ -47,6 +47,7 @@ class FunctionsStack(LedgerStack):
                 "SANDBOX_SECCOMP": "required" if environment.require_seccomp else "preferred",
                 "MINIMUM_SEQS": json.dumps(newest_seqs(), separators=(",", ":")),
                 "MEMORY_KEY_SECRET": database.memory_key.secret_arn,
+                **self._provider_secrets(),
                 **signing,
                 **password,
             },
@@ -62,6 +63,11 @@ class FunctionsStack(LedgerStack):
         names = self.environment_settings.provider_secrets
         providers = [arn(self, "secretsmanager", "secret", f"{name}-??????") for name in names]
         return keys + providers
+
+    def _provider_secrets(self) -> dict[str, str]:
+        """`loglineos-openai` as LOGLINEOS_OPENAI_SECRET, which is where the loader looks for it."""
+        names = self.environment_settings.provider_secrets
+        return {name.upper().replace("-", "_") + "_SECRET": name for name in names}
 
     def _migration(self, ledger: Ledger) -> Settings:
         return Settings(

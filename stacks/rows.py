@@ -5,11 +5,14 @@ from pathlib import Path
 
 from stacks.bundling import ROOT
 
-PINNED = ("kernels", "manifest")
+PINNED = ("kernels", "manifest", "providers")
 
 
 def newest_seqs(row: Path = ROOT / "row") -> dict[str, int]:
-    """Manifest and kernels: below these the loader refuses, so no old signed version can be brought back."""
+    """Manifest, kernels and providers, which say where keys are sent: below these the loader refuses.
+
+    So no old, still validly signed version can be brought back.
+    """
     newest: dict[str, int] = {}
     for folder in PINNED:
         for path in sorted((row / folder).glob("*.ndjson")):

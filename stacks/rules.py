@@ -14,6 +14,7 @@ CONNECTIONS_PER_GB = 125  # what PostgreSQL's backends leave of a GiB once its c
 OTHER_CONNECTIONS = 20
 # What CloudWatch Logs offers, of which these are enough.
 LOG_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
+PROVIDER_SECRET = re.compile("loglineos-(?!memory-key|signing-key|database)[a-z0-9]+(-[a-z0-9]+)*")
 REAL = ("dev", "staging", "prod")
 PROTECTED = ("staging", "prod")
 
@@ -88,6 +89,10 @@ FUNCTION_RULES: list[Rule] = [
     (
         lambda e: all(re.fullmatch(r"[0-9a-f]{64}", key) for key in e.trusted_row_keys),
         "trusted_row_keys must be Ed25519 public keys of 64 lower-case hex digits, separated by commas",
+    ),
+    (
+        lambda e: all(PROVIDER_SECRET.fullmatch(name) for name in e.provider_secrets),
+        "provider_secrets {provider_secrets}: names like loglineos-openai, and none of the stack's own secrets",
     ),
     (lambda e: e.require_signed_rows or e.name not in PROTECTED, "require_signed_rows cannot be off here"),
 ]

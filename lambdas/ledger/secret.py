@@ -12,11 +12,18 @@ from .errors import Misconfigured
 KEEP_S = 300
 
 
+class SecretMissing(Misconfigured):
+    """The setting names a Secrets Manager secret that does not exist."""
+
+
 def read_secret(name: str, environment: Mapping[str, str]) -> str | None:
     """The secret called `name` (`SIGNING_KEY`, `MEMORY_KEY`, …), or None where none is configured.
 
     Looked for in `<name>_HEX` (the value), `<name>_FILE` (a file only its owner can read) and
-    `<name>_SECRET` (the ARN of a Secrets Manager secret, which a warm process reads every five minutes).
+    `<name>_SECRET` (the name or ARN of a Secrets Manager secret, which a warm process reads every five minutes).
+
+    Raises:
+        Misconfigured: it cannot be read; SecretMissing where Secrets Manager has no such secret.
     """
     if value := environment.get(f"{name}_HEX"):
         return value.strip()
@@ -44,5 +51,11 @@ def _kept_value(arn: str, _period: int) -> str:
 def secrets_manager_value(arn: str) -> str:
     """The string of a Secrets Manager secret as it is now: a password may have been rotated a moment ago."""
     import boto3  # slow to import, and only needed here
+    from botocore.exceptions import ClientError
 
-    return str(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"])
+    try:
+        return str(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        kind = SecretMissing if code == "ResourceNotFoundException" else Misconfigured
+        raise kind(f"the secret {arn} cannot be read: {code}") from error

@@ -18,10 +18,11 @@ from ledger.errors import InvalidInput, LedgerError
 from ledger.ids import new_id
 from ledger.span import Span, parse_span
 
-from .kernel import Run
+from .context import Rejected
+from .kernel import KernelTimedOut, Run
 
 WHO: Final = "edge:stage0"
-_STATUS = {"timeout": "timeout", "rejected": "rejected"}
+_STATUS = {KernelTimedOut: "timeout", Rejected: "rejected"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Audit:
     def execution(self, event: Span, run: Run, output: Any) -> Span:
         """Append the execution span of a run; `output` is masked already."""
         error = None if run.error is None else error_object(run.error)
-        status = "complete" if run.error is None else _STATUS.get(run.error.code, "error")
+        status = "complete" if run.error is None else _STATUS.get(type(run.error), "error")
         values = {
             "entity_type": "execution",
             "did": "executed",

@@ -22,6 +22,7 @@ from ledger.span import Span, first_problem, parse_span
 from sandbox import Sandbox
 
 from .deadline import Deadline
+from .http import Http
 from .permitted import require_permitted
 from .sandbox_access import SandboxAccess
 from .settings import Settings
@@ -42,6 +43,14 @@ class Rejected(LedgerError):
     """The kernel does not accept its input; the sentence is the kernel's own."""
 
     code = "rejected"
+
+
+class Failed(LedgerError):
+    """The kernel could not do what it was asked. `code` is one of those that `answer.STATUS` knows."""
+
+    def __init__(self, code: str, message: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.code = code  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,11 @@ class Context:
     def failed(self, code: str, message: str, **details: Any) -> LedgerError:
         """The error to raise for what went wrong outside the ledger: `raise ctx.failed("unavailable", "…")`."""
         return Failed(code, message, **details)
+
+    @property
+    def http(self) -> Http:
+        """The network: the base URLs of the system's active providers, and nothing else."""
+        return Http(self.settings, self.deadline)
 
     def secret(self, name: str) -> str | None:
         """A secret of this deployment; None where it is not configured. Never put it into a span or a log."""

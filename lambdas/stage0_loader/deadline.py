@@ -43,10 +43,13 @@ class Deadline:
 def call_until(deadline: Deadline, work: Callable[[], Result]) -> Result:
     """`work()`, stopped by TimedOut when the deadline passes, also in the middle of a sleep or a query.
 
+    Inside another `call_until`, whose deadline is later, it stops a part of that one's work.
     A timer signal can do that; Lambda runs its handler in the main thread, which is where signals arrive.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("kernels run in the main thread: only there can they be stopped")
+    outer_s, repeat_s = signal.getitimer(signal.ITIMER_REAL)
+    started = time.monotonic()
     before = signal.signal(signal.SIGALRM, _stop)
     try:
         try:
@@ -60,6 +63,8 @@ def call_until(deadline: Deadline, work: Callable[[], Result]) -> Result:
         raise
     finally:
         signal.signal(signal.SIGALRM, before)
+        if outer_s:
+            signal.setitimer(signal.ITIMER_REAL, max(0.001, outer_s - (time.monotonic() - started)), repeat_s)
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

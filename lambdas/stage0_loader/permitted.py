@@ -24,6 +24,7 @@ RESERVED_TYPES: Final = frozenset(
         "auth.decision",
         "checkpoint",
         "archive",
+        "provider_execution",
         "manifest",
         "prompt",
         "provider",

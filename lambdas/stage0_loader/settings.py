@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -12,10 +13,12 @@ from nacl.signing import SigningKey
 from ledger.connection import Target
 from ledger.errors import Misconfigured
 from ledger.proof import parse_public_keys, parse_signing_key
-from ledger.secret import read_secret
+from ledger.secret import SecretMissing, read_secret
 
-# What kernels may ask for by `ctx.secret`, and where the environment keeps it.
+# What kernels may ask for by `ctx.secret`, and where the environment keeps it. Others are what provider spans name:
+# `loglineos-openai` is LOGLINEOS_OPENAI there.
 SECRETS = {"loglineos-memory-key": "MEMORY_KEY"}
+_PROVIDER_SECRET = re.compile("loglineos(-[a-z0-9]+)+")
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,20 @@ class Settings:
         )
 
     def secret(self, name: str) -> str | None:
-        """A secret that kernels may use, by its name; None where it is not configured."""
-        if name not in SECRETS:
-            raise Misconfigured(f"no secret is called {name}; there are: {', '.join(SECRETS)}")
-        return read_secret(SECRETS[name], self.environment)
+        """A secret that kernels may use, by its name; None where it is not configured.
+
+        Raises:
+            Misconfigured: no secret can have this name, or it cannot be read.
+        """
+        if name in SECRETS:
+            return read_secret(SECRETS[name], self.environment)
+        if not _PROVIDER_SECRET.fullmatch(name):
+            known = ", ".join(SECRETS)
+            raise Misconfigured(f"no secret is called {name}; there are: {known}, and loglineos-<provider>")
+        try:
+            return read_secret(name.upper().replace("-", "_"), self.environment)
+        except SecretMissing:  # people make these by hand, perhaps later
+            return None
 
 
 def _required(environment: Mapping[str, str], name: str) -> bool:
