@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -108,13 +109,15 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
 def _exchange(url: str, headers: Mapping[str, str], content: bytes, left_s: float) -> HttpAnswer:
     import httpx  # slow to import, and most boots need no network
 
-    timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s))
+    timeout = httpx.Timeout(left_s, connect=min(CONNECT_S, left_s)).as_dict()
+    request = httpx.Request("POST", url, headers=headers, content=content, extensions={"timeout": timeout})
     try:
+        # The bare transport: httpx's client prepares the request that a redirect asks for even if it is not to follow.
         with (
-            httpx.Client(verify=_tls(), trust_env=False, follow_redirects=False, timeout=timeout) as client,
-            client.stream("POST", url, content=content, headers=headers) as response,
+            httpx.HTTPTransport(verify=_tls(), trust_env=False, retries=0) as transport,
+            closing(transport.handle_request(request)) as response,
         ):
-            _refuse_unusable(response)
+            _refuse_unusable(response, request.url.host)
             return HttpAnswer(response.status_code, dict(response.headers), _body(response))
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise HttpFailed("unavailable", f"cannot be reached: {error}"[:300], retry=True) from None
@@ -124,10 +127,10 @@ def _exchange(url: str, headers: Mapping[str, str], content: bytes, left_s: floa
         raise HttpFailed("unavailable", "the answer broke off, or is not HTTP", retry=True) from None
 
 
-def _refuse_unusable(response: httpx.Response) -> None:
+def _refuse_unusable(response: httpx.Response, asked: str) -> None:
     if 300 <= response.status_code < 400:
         # Names the host alone: what else a location holds may be anything.
-        host = _host(response.headers.get("location", ""), response.request.url.host)
+        host = _host(response.headers.get("location", ""), asked)
         raise HttpFailed("unavailable", f"a redirect to {host} was refused; a provider's base_url must be the last one")
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         # Never unpacked: a few bytes of it could fill the memory.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from ledger.errors import Misconfigured
 from ledger.proof import parse_public_keys, parse_signing_key, public_key_of
-from ledger.secret import read_secret
+from ledger.secret import SecretMissing, read_secret
 from tests.conftest import LOADER_KEY, ROW_KEY
 
 SEED = bytes(ROW_KEY).hex()
@@ -60,3 +62,28 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, path: str) -> None:
     (tmp_path).chmod(0o700)
     with pytest.raises(Misconfigured, match="KEY_FILE: cannot read"):
         read_secret("KEY", {"KEY_FILE": str(tmp_path / path)})
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What boto3 asks for before it asks anybody."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+def test_a_secret_of_secrets_manager_is_read_by_name_or_arn(aws: None) -> None:
+    with mock_aws():
+        made = boto3.client("secretsmanager").create_secret(Name="loglineos-some", SecretString=" sk-1\n")
+        for name in ("loglineos-some", made["ARN"]):
+            assert read_secret("LOGLINEOS_SOME", {"LOGLINEOS_SOME_SECRET": name}) == "sk-1"
+
+
+def test_a_secret_that_is_missing_is_told_from_one_that_may_not_be_read(aws: None) -> None:
+    with mock_aws():
+        with pytest.raises(SecretMissing, match="the secret loglineos-none cannot be read: ResourceNotFoundException"):
+            read_secret("LOGLINEOS_NONE", {"LOGLINEOS_NONE_SECRET": "loglineos-none"})
+        deleted = boto3.client("secretsmanager")
+        deleted.create_secret(Name="loglineos-gone", SecretString="x")
+        deleted.delete_secret(SecretId="loglineos-gone")
+        with pytest.raises(Misconfigured, match="cannot be read: InvalidRequestException") as refusal:
+            read_secret("LOGLINEOS_GONE", {"LOGLINEOS_GONE_SECRET": "loglineos-gone"})
+        assert not isinstance(refusal.value, SecretMissing)

@@ -65,13 +65,14 @@ def test_every_row_is_one_of_the_manual_with_its_id_name_type_and_seq(rows: dict
     known |= {MANIFEST_ID: ("manifest", "manifest")}
     for span_id, versions in rows.items():
         assert {(row.entity_type, row.name) for row in versions} == {known[span_id]}
-    assert {full("201"), full("06"), full("07"), *map(full, PROMPTS)} <= set(rows)
+    assert {full("201"), full("05"), full("06"), full("07"), *map(full, PROMPTS), *map(full, PROVIDERS)} <= set(rows)
 
 
 def test_kernels_and_manifest_have_the_manuals_seq(rows: dict[UUID, list[Span]]) -> None:
     for key, (name, seq) in KERNELS.items():
         for row in rows.get(full(key), []):
             assert (row.name, row.seq) >= (name, seq)
+    assert rows[full("05")][0].seq == 1
     assert rows[full("06")][0].seq == 1
     assert rows[full("07")][0].seq == 3
     assert rows[MANIFEST_ID][0].seq == 4

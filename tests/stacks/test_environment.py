@@ -66,7 +66,8 @@ def test_settings_come_as_text_or_as_json() -> None:
     said = load("dev", max_connections="90", multi_az="True", trusted_row_keys=f"{'a' * 64}, {'b' * 64}")
     assert (said.max_connections, said.multi_az) == (90, True)
     assert said.trusted_row_keys == ("a" * 64, "b" * 64)
-    assert load("dev", max_connections=90, provider_secrets=["one", "two"]).provider_secrets == ("one", "two")
+    names = ["loglineos-a", "loglineos-b"]
+    assert load("dev", max_connections=90, provider_secrets=names).provider_secrets == tuple(names)
 
 
 REFUSED = [
@@ -96,6 +97,8 @@ REFUSED = [
     ({"log_level": "LOUD"}, "log_level 'LOUD' is no level"),
     ({"log_days": "8"}, "log_days 8 is none"),
     ({"trusted_row_keys": "beef"}, "64 lower-case hex digits"),
+    ({"provider_secrets": "openai"}, "names like loglineos-openai"),
+    ({"provider_secrets": "loglineos-openai,loglineos-memory-key"}, "none of the stack's own secrets"),
     ({"object_lock_days": "1"}, "object_lock_days needs protect_data"),
     ({"alarm_email": "ops"}, "alarm_email 'ops' is not an address"),
     ({"github_repository": "loglineos"}, "is not like owner/name"),

@@ -85,6 +85,7 @@ def test_loader_variables(each: Any, properties: Any) -> None:
     assert variables["DATABASE_CA"] == "/var/task/certs/rds-ca.pem"
     assert json.loads(variables["MINIMUM_SEQS"]) == newest_seqs()
     assert "MemoryKey" in str(variables["MEMORY_KEY_SECRET"])
+    assert variables["LOGLINEOS_OPENAI_SECRET"] == "loglineos-openai"
     assert ("SIGNING_KEY_SECRET" in variables) is environment.sign_executions
     assert not {"DATABASE_URL", "SIGNING_KEY_HEX"} & set(variables)
     secure = (variables["DATABASE_SSLMODE"], variables["DATABASE_AUTH"], "DATABASE_SECRET" in variables)

@@ -100,7 +100,9 @@ def test_a_secret_is_given_by_its_name_and_none_where_it_is_not_configured(stage
     assert stage.boot(kernel, loader=loader).output is configured
 
 
-@pytest.mark.parametrize("name", ["SIGNING_KEY", "loglineos-memory-ke", "", "../MEMORY_KEY", "DATABASE_URL"])
+@pytest.mark.parametrize(
+    "name", ["SIGNING_KEY", "loglineos_memory-key", "loglineos-", "openai", "", "../MEMORY_KEY", "DATABASE_URL"]
+)
 def test_an_unknown_secret_is_a_fault_of_the_kernel_and_named_in_the_log(stage: Stage, name: str) -> None:
     answer = stage.boot(stage.publish(f"def main(ctx):\n    return ctx.secret({name!r})"))
     assert (answer.status, answer.error["code"]) == (500, "internal")
