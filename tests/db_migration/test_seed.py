@@ -17,7 +17,7 @@ from tests.ledger.kit import ask
 
 UNSIGNED = {"ROW_SIGNING_KEY_HEX": "", "TRUSTED_ROW_KEYS": ""}
 OTHER_KEY = bytes(LOADER_KEY).hex()
-NEXT_NUMBER = iter(range(500, 999))
+NEXT_NUMBER = iter(range(600, 999))  # the manual has none of these
 
 
 @pytest.fixture

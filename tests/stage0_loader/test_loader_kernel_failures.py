@@ -131,7 +131,7 @@ LEDGER_FAILURES: dict[str, tuple[str, int, str]] = {
         403,
         "not_permitted",
     ),
-    "an unknown secret": ("ctx.secret('loglineos-master-key')", 500, "internal"),
+    "an unknown secret": ("ctx.secret('MASTER_KEY')", 500, "internal"),
 }
 
 
