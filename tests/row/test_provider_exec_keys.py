@@ -6,7 +6,9 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
 from tests.conftest import LOADER_KEY, MEMORY_KEY, ROW_KEY
 from tests.row.providers import SECRET, Providers, new_provider_id
@@ -60,6 +62,35 @@ def test_a_secret_that_is_not_set_says_which_command_sets_it_and_all_else_works(
     assert command in answer.error["message"]
     assert providers.kept(answer).error["code"] == "auth"
     assert providers.ask().status == 200
+
+
+def test_a_secret_that_is_made_later_is_found_without_a_new_deployment(
+    providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    span = providers.add(secret="loglineos-later")
+    loader = providers.stage.new_loader(LOGLINEOS_LATER_SECRET="loglineos-later")
+    with mock_aws():
+        assert "aws secretsmanager create-secret" in providers.ask(provider=span, loader=loader).error["message"]
+        boto3.client("secretsmanager").create_secret(Name="loglineos-later", SecretString=KEY)
+        assert providers.ask(provider=span, loader=loader).output["text"] == "You said: Hello"
+        boto3.client("secretsmanager").delete_secret(SecretId="loglineos-later")
+        # A warm loader keeps a secret for up to five minutes.
+        assert providers.ask(provider=span, loader=loader).status == 200
+
+
+def test_a_secret_that_may_not_be_read_is_told_to_the_log(
+    providers: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    loader = providers.stage.new_loader(LOGLINEOS_GONE_SECRET="loglineos-gone")
+    with mock_aws():
+        boto3.client("secretsmanager").create_secret(Name="loglineos-gone", SecretString=KEY)
+        boto3.client("secretsmanager").delete_secret(SecretId="loglineos-gone")
+        answer = providers.ask(provider=providers.add(secret="loglineos-gone"), loader=loader)
+    assert (answer.error["code"], providers.server.asked) == ("auth", [])
+    assert answer.error["message"] == "the secret loglineos-gone cannot be read; the log says why"
+    assert any("InvalidRequestException" in str(line.get("error")) for line in answer.errors)
 
 
 @pytest.mark.parametrize("content", ["two words", "line\nbreak", "ключ", '{"key": "value"}', '"quoted" ', "\x1b[0m"])
