@@ -25,6 +25,7 @@ MAX_REQUEST_BYTES: Final = 400_000  # of messages; with MAX_STORED_BYTES it fits
 MAX_STORED_BYTES: Final = 500_000
 MAX_ATTEMPTS: Final = 4
 FIRST_PAUSE_S: Final = 0.25  # doubled for each attempt
+LEAST_S: Final = 0.5  # with less, another attempt would only hide what the last one said
 RESERVE_S: Final = 1.0  # of the kernel's own time, to append its span and answer
 BY_NAME_SQL: Final = """
 SELECT id FROM ledger.current_span
@@ -284,7 +285,7 @@ class Call:
         # Spread, so that those who were refused together do not come back together.
         backoff = FIRST_PAUSE_S * 2 ** (self.attempts - 1) * random.uniform(0.5, 1)  # noqa: S311 - no secret
         pause_s = max(float(failure.details.get("retry_after", 0)), backoff)
-        return pause_s if pause_s < self._left_s() else None
+        return pause_s if pause_s + LEAST_S < self._left_s() else None
 
     def _left_s(self) -> float:
         return self._ctx.deadline.left_s() - RESERVE_S

@@ -213,8 +213,8 @@ def test_there_is_no_attempt_without_time_for_it(providers: Providers) -> None:
 
 
 def test_attempts_stop_when_their_time_is_over(providers: Providers) -> None:
-    answer = providers.ask(*[says(500)] * 9, remaining_ms=3_300)
-    assert failed(providers, answer, "unavailable", len(providers.server.asked))["attempts"] < 4
+    # 2 s are the loader's reserve, 1 s the kernel's: what is left is too little for a second attempt.
+    failed(providers, providers.ask(*[says(500)] * 9, remaining_ms=3_550), "unavailable", 1)
 
 
 def test_nobody_listening_is_unavailable_after_all_attempts(providers: Providers) -> None:
