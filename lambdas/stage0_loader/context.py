@@ -45,14 +45,6 @@ class Rejected(LedgerError):
     code = "rejected"
 
 
-class Failed(LedgerError):
-    """The kernel could not do what it was asked. `code` is one of those that `answer.STATUS` knows."""
-
-    def __init__(self, code: str, message: str, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.code = code  # type: ignore[misc]
-
-
 @dataclass(frozen=True)
 class LedgerAccess:
     """The ledger under the caller's row-level security."""

@@ -43,7 +43,7 @@ class HttpFailed(LedgerError):
 
     def __init__(self, code: str, message: str, *, retry: bool = False) -> None:
         super().__init__(message)
-        self.code = code  # type: ignore[misc]
+        self.code = code
         self.retry = retry
 
 
