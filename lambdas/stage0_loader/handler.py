@@ -11,7 +11,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from ledger.database import Database
-from ledger.errors import Internal, LedgerError, LedgerUnavailable, QueryFailed, VerificationFailed
+from ledger.errors import Internal, LedgerError, LedgerUnavailable, Misconfigured, QueryFailed, VerificationFailed
 from ledger.ids import new_id
 from sandbox import Sandbox
 
@@ -20,7 +20,7 @@ from .audit import Audit
 from .boot import Loader
 from .deadline import Deadline
 from .event import Append, Boot, Health, Request, Timeline, parse_event
-from .kernel import Kernels
+from .kernel import KernelFailed, Kernels, KernelTimedOut
 from .refusals import record_alert
 from .settings import Settings
 from .spans import append_as_caller, health, timeline
@@ -106,7 +106,7 @@ def _log_failure(log: Logger, error: LedgerError) -> None:
         log.error("ERROR ledger unavailable", reason=error.reason)
     elif isinstance(error, QueryFailed):
         log.error("ERROR query failed", error=error.message, exc_info=error)
-    elif error.code in ("kernel_failed", "timeout", "misconfigured"):
+    elif isinstance(error, KernelFailed | KernelTimedOut | Misconfigured):
         log.error("ERROR boot failed", code=error.code, error=error.message)
     else:
         log.info("refused", code=error.code, error=error.message)
