@@ -32,7 +32,7 @@ def verdict(
         return SandboxError("runtime", "the sandbox's process died while the code ran", type="WorkerDied", **details)
     raised = problem.exception()
     kind, text = type(raised).__name__, str(raised.args[0]) if raised.args else ""
-    if isinstance(problem, MontySyntaxError):
+    if isinstance(problem, MontySyntaxError) and not called:  # in a call it is one of `eval`'s
         return SandboxError("compile", f"{_at(details)}{text}", **details)
     if kind == "TimeoutError" and _OVER_TIME.match(text):
         return timeout(limits, **details)
