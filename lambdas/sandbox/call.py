@@ -90,10 +90,16 @@ class Call:
             )
         except MontyError as problem:
             error = verdict(problem, self.limits, called=called, **self.details())
-            if called and "line" not in error.details and f"name '{self.entry}' is not defined" in error.message:
-                raise SandboxError("compile", f"the code has no function {self.entry}", **self.details()) from None
-            raise error from None
+            raise (self._before_the_code(error) if called and "line" not in error.details else error) from None
         return self._output(session, sleep)
+
+    def _before_the_code(self, error: SandboxError) -> SandboxError:
+        """The error of a call that did not get as far as the entry."""
+        if f"name '{self.entry}' is not defined" in error.message:
+            return SandboxError("compile", f"the code has no function {self.entry}", **self.details())
+        if error.details.get("type") == "JSONDecodeError":
+            return SandboxError("recursion", f"the argument is nested deeper than {self.limits.recursion}")
+        return error
 
     def _output(self, session: MontySession, sleep: Callable[..., Any]) -> Any:
         from pydantic_monty import MontyError

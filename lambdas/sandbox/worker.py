@@ -104,7 +104,7 @@ class Worker:
                 raise TimeOver
         except BaseException:
             self._kill(outcome)
-            thread.join(1)
+            outcome.done.wait(1)  # not the thread: it may not even have started
             raise
         finally:
             self._used_s += time.monotonic() - started

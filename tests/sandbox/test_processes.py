@@ -26,6 +26,7 @@ linux = pytest.mark.skipif(not LINUX, reason="looks into /proc")
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
+    """One that has started nothing."""
     made = Sandbox(require_seccomp=False)
     yield made
     made.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from loglineos.aws.functions.package import unpacked
 from stacks import bundling
 from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, Target, build_code, build_layer, content_hash
 from stacks.environment import Environment
@@ -106,6 +107,29 @@ def test_native_layer_imports(native: tuple[str, Target, Path], tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path))
+
+
+IN_THE_SANDBOX = """
+import sys
+sys.path[:0] = sys.argv[1:]
+from sandbox import Limits, Sandbox
+from sandbox.worker import find_program
+sandbox = Sandbox(require_seccomp=sys.platform == "linux")
+result = sandbox.run("def main(input):\\n    return input * 2", "main", 21, Limits(), tenant="acme")
+sandbox.close()
+print(result.output, find_program())
+"""
+
+
+def test_native_layer_runs_a_function_in_the_sandbox(native: tuple[str, Target, Path], tmp_path: Path) -> None:
+    interpreter, _, layer = native
+    python = unpacked(tmp_path, layer.read_bytes()) / "python"
+    build_code(LOADER_PARTS, tmp_path)
+    task = unpacked(tmp_path, (tmp_path / "code.zip").read_bytes())
+    command = [interpreter, "-I", "-S", "-c", IN_THE_SANDBOX, str(python), str(task)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["42", str(python / "bin" / "monty")]
 
 
 def test_two_builds_are_the_same_bytes(native: tuple[str, Target, Path], tmp_path: Path) -> None:
