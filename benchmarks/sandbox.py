@@ -83,7 +83,7 @@ def main() -> None:
             "run: one function": lambda: sandbox.run(FUNCTION, "main", ARGUMENT, LIMITS, tenant="a"),
             "run_each: 100 spans, no state": lambda: judge(POLICY),
             "run_each: 100 spans, one by one": lambda: judge(STATEFUL),
-            "check: one function": lambda: sandbox.check(FUNCTION, "main"),
+            "check: one function": lambda: sandbox.check(FUNCTION, "main", tenant="a"),
         }
         compare("warm", warm, rounds)
     sandbox.close()

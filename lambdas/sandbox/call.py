@@ -69,15 +69,12 @@ class Call:
     def duration_ms(self) -> int:
         return round((time.monotonic() - self.started) * 1000)
 
-    def until(self) -> float:
-        """When its time is over, by the monotonic clock."""
-        return self.started + self.limits.timeout_ms / 1000
-
-    def run(self, session: MontySession, sleep: Callable[..., Any]) -> Any:
-        """The answer as a JSON value. Raises SandboxError."""
+    def run(self, session: MontySession, sleeper: Callable[[float], Callable[..., Any]]) -> Any:
+        """The answer as a JSON value. Raises SandboxError. `sleeper` makes what answers the code's sleeps."""
         from pydantic_monty import MontyError
 
         called, self.started = False, time.monotonic()
+        sleep = sleeper(self.started + self.limits.timeout_ms / 1000)
         try:
             session.feed_run(INSIDE)
             session.feed_run(LOAD.format(code=self.code), print_callback=self.printed, os=sleep)
@@ -115,7 +112,9 @@ class Call:
         try:
             return json.loads(output.text)
         except (ValueError, RecursionError) as problem:
-            raise SandboxError("runtime", f"the answer is no JSON value: {problem}", **self.details()) from None
+            kind = type(problem).__name__
+            text = f"the answer is no JSON value: {problem}"
+            raise SandboxError("runtime", text, type=kind, **self.details()) from None
 
 
 def _no_answer(error: SandboxError) -> SandboxError:

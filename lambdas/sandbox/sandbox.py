@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECK_LIMITS = Limits()  # of compiling
-CHECK_TENANT = ""  # whose worker compiles, where there is none: no tenant has this name, and no code runs
 BATCH_MS = 500  # arguments judged together have this long, before each is judged alone
 BATCH_ARGUMENTS = 200
 REMEMBERED = 200  # sources
@@ -57,7 +56,7 @@ class Sandbox:
     def _run(self, call: Call, tenant: str) -> Result:
         try:
             output = self._with_worker(tenant, call.limits, lambda worker: worker.call(
-                lambda session: call.run(session, worker.sleeper(call.until())), call.limits
+                lambda session: call.run(session, worker.sleeper), call.limits
             ))  # fmt: skip
         except TimeOver:
             raise timeout(call.limits, **call.details()) from None
@@ -126,13 +125,20 @@ class Sandbox:
             self._stateless[known] = keeps_no_state(tree_of(code))
         return self._stateless[known]
 
-    def check(self, code: str, entry: str) -> None:
+    def check(self, code: str, entry: str, *, tenant: str | None = None) -> None:
         """Compile the code, and see whether it has the entry and whether what it imports is there. Runs none of it.
 
-        Raises SandboxError: `compile` or `unsupported`, with line and column.
+        In the tenant's worker; without one in a worker for this alone, which takes longer. Raises SandboxError:
+        `compile` or `unsupported`, with line and column.
         """
         refuse_unfit(code, entry)
-        tenant = self._worker.tenant if self._worker else CHECK_TENANT
+        try:
+            self._check(code, entry, tenant)
+        finally:
+            if tenant is None:
+                self.close()
+
+    def _check(self, code: str, entry: str, tenant: str | None) -> None:
         self._with_worker(tenant, CHECK_LIMITS, lambda worker: self._compile(worker, code))
         tree = tree_of(code)
         if tree is not None:
@@ -162,7 +168,7 @@ class Sandbox:
             self._worker.close()
             self._worker = None
 
-    def _with_worker(self, tenant: str, limits: Limits, work: Callable[[Worker], T]) -> T:
+    def _with_worker(self, tenant: str | None, limits: Limits, work: Callable[[Worker], T]) -> T:
         """`work` with a worker of that tenant's. One that is not sound afterwards is ended."""
         try:
             worker = self._worker_of(tenant, limits)
@@ -178,7 +184,7 @@ class Sandbox:
                 raise SandboxError("sandbox_unavailable", f"the sandbox's process dies at once: {problem}") from None
             raise
 
-    def _worker_of(self, tenant: str, limits: Limits) -> Worker:
+    def _worker_of(self, tenant: str | None, limits: Limits) -> Worker:
         if self._worker is not None and self._worker.serves(tenant, limits):
             return self._worker
         self.close()

@@ -100,8 +100,11 @@ def _statement(node: ast.Import | ast.ImportFrom, name: str) -> str:
     return f"from {'.' * node.level}{node.module or ''} import {name}"
 
 
-# A module of these statements alone gives the same answer to an argument whatever it was asked before.
-_STATELESS_CALLS = {"exec", "eval", "setattr", "globals", "vars"}
+# Names by which code can do what its syntax does not show, and modules in which a call leaves nothing behind (as a seed
+# in `random` or a precision in `decimal` would be).
+_OPAQUE = {"exec", "eval", "setattr", "globals", "vars"}
+_STATELESS_MODULES = {"base64", "collections", "datetime", "functools", "hashlib", "itertools", "json", "math", "re",
+                      "time", "typing", "unicodedata"}  # fmt: skip
 
 
 def keeps_no_state(tree: ast.Module | None) -> bool:
@@ -110,13 +113,17 @@ def keeps_no_state(tree: ast.Module | None) -> bool:
     if tree is None or not all(_plain_statement(node) for node in tree.body):
         return False
     for node in ast.walk(tree):
-        if isinstance(node, ast.Global) or (isinstance(node, ast.Name) and node.id in _STATELESS_CALLS):
+        if isinstance(node, ast.Global) or (isinstance(node, ast.Name) and node.id in _OPAQUE):
             return False
-        if isinstance(node, _IMPORT) and "random" in _statement(node, node.names[0].name):
+        if isinstance(node, _IMPORT) and not _modules_of(node) <= _STATELESS_MODULES:
             return False
         if isinstance(node, _FUNCTION) and not _plain_function(node):
             return False
     return True
+
+
+def _modules_of(node: ast.Import | ast.ImportFrom) -> set[str]:
+    return {name.name for name in node.names} if isinstance(node, ast.Import) else {node.module or ""}
 
 
 def _plain_statement(node: ast.stmt) -> bool:

@@ -28,6 +28,8 @@ def verdict(
     from pydantic_monty import MontyCrashedError, MontySyntaxError
 
     details = {**_place(problem, 1 if called else 0, above), **details}
+    if isinstance(problem, MontyCrashedError) and problem.timed_out:
+        return timeout(limits, **details)
     if isinstance(problem, MontyCrashedError):
         return SandboxError("runtime", "the sandbox's process died while the code ran", type="WorkerDied", **details)
     raised = problem.exception()

@@ -55,9 +55,9 @@ class _Outcome(Generic[T]):
 
 
 class Worker:
-    """A Monty process of one tenant's. `bounds` are what the kernel says holds for it, once it has started."""
+    """A Monty process of one tenant's, or of nobody's. `bounds`: what the kernel says holds for it, once it runs."""
 
-    def __init__(self, tenant: str) -> None:
+    def __init__(self, tenant: str | None) -> None:
         self.tenant = tenant
         self.pid: int | None = None
         self.bounds: dict[str, object] = {}
@@ -84,7 +84,7 @@ class Worker:
                 "see whether pydantic-monty is installed for this machine and processes may be started",
             ) from problem
 
-    def serves(self, tenant: str, limits: Limits) -> bool:
+    def serves(self, tenant: str | None, limits: Limits) -> bool:
         """Whether a call of the tenant's can have this worker."""
         fresh = self._used_s + limits.timeout_ms / 1000 + 2 * GRACE_S < CPU_S
         return self.tenant == tenant and bool(self.bounds) and not self._ended.is_set() and fresh

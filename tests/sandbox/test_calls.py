@@ -85,7 +85,7 @@ def test_what_does_not_compile_is_the_same_in_run_and_check(
 ) -> None:
     ran = error_of(sandbox, code)
     with pytest.raises(SandboxError) as checked:
-        sandbox.check(code, "main")
+        sandbox.check(code, "main", tenant="acme")
     for error in (ran, checked.value):
         assert error.code == verdict
         assert (error.details["line"], error.details["column"]) == place

@@ -37,19 +37,21 @@ BAD = {
 
 @pytest.mark.parametrize("code", GOOD.values(), ids=GOOD)
 def test_good_code_passes_and_none_of_it_runs(sandbox: Sandbox, code: str) -> None:
-    sandbox.check(code, "main")
+    sandbox.check(code, "main", tenant="acme")
 
 
 @pytest.mark.parametrize(("code", "verdict", "says"), BAD.values(), ids=BAD)
 def test_bad_code_is_refused_with_the_reason(sandbox: Sandbox, code: str, verdict: str, says: str) -> None:
     with pytest.raises(SandboxError) as caught:
-        sandbox.check(code, "main")
+        sandbox.check(code, "main", tenant="acme")
     assert caught.value.code == verdict
     assert says in caught.value.message
 
 
-def test_checking_keeps_the_tenants_worker(sandbox: Sandbox) -> None:
+def test_checking_is_done_in_the_tenants_worker_or_in_one_for_this_alone(sandbox: Sandbox) -> None:
     sandbox.run(GOOD["plain"], "main", 1, Limits(), tenant="acme")
     worker = sandbox._worker
-    sandbox.check(GOOD["plain"], "main")
+    sandbox.check(GOOD["plain"], "main", tenant="acme")
     assert sandbox._worker is worker
+    sandbox.check(GOOD["plain"], "main")
+    assert sandbox._worker is None

@@ -32,7 +32,7 @@ def modules(sentence: str) -> list[str]:
 def test_what_there_is(sandbox: Sandbox, code: str) -> None:
     entry = "on" if "def on(" in code else "main"
     argument = {"id": "x", "duration_ms": 6000, "items": [{"price": 1.5, "count": 2}]}
-    sandbox.check(code, entry)
+    sandbox.check(code, entry, tenant="acme")
     assert sandbox.run(code, entry, argument, Limits(), tenant="acme").output
 
 
@@ -59,7 +59,7 @@ def test_the_examples_answer_what_one_expects(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("code", parts("unsupported"))
 def test_what_there_is_not(sandbox: Sandbox, code: str) -> None:
     with pytest.raises(SandboxError) as caught:
-        sandbox.check(code + ENTRY, "main")
+        sandbox.check(code + ENTRY, "main", tenant="acme")
     assert caught.value.code == "unsupported"
     assert caught.value.details["line"] >= 1
 
@@ -67,7 +67,7 @@ def test_what_there_is_not(sandbox: Sandbox, code: str) -> None:
 @pytest.mark.parametrize("statement", parts("runtime"))
 def test_what_fails_when_it_runs(sandbox: Sandbox, statement: str) -> None:
     code = f"{IMPORTS}def main(input):\n    {statement}\n"
-    sandbox.check(code, "main")
+    sandbox.check(code, "main", tenant="acme")
     with pytest.raises(SandboxError) as caught:
         sandbox.run(code, "main", None, Limits(), tenant="acme")
     assert (caught.value.code, caught.value.details["line"]) == ("runtime", 4)
@@ -84,7 +84,7 @@ def test_modules_that_are_there(sandbox: Sandbox) -> None:
 ])  # fmt: skip
 def test_modules_that_are_missing(sandbox: Sandbox, module: str) -> None:
     with pytest.raises(SandboxError, match=f"import {module}"):
-        sandbox.check(f"import {module}\n{ENTRY}", "main")
+        sandbox.check(f"import {module}\n{ENTRY}", "main", tenant="acme")
 
 
 def test_the_numbers_are_the_defaults() -> None:

@@ -79,6 +79,7 @@ STATEFUL = {
     "named by eval": "seen = 0\ndef on(span):\n    eval('[seen := 1]')\n    return 1",
     "default of a lambda": "def on(span):\n    return count()\ncount = lambda seen=[]: (seen.append(1), len(seen))[1]",
     "cache": "from functools import lru_cache\n@lru_cache\ndef on_(n):\n    return n\ndef on(span):\n    return 1",
+    "precision": "import decimal\ndef on(span):\n    return 1",
     "chance": "import random\nrandom.seed(1)\ndef on(span):\n    return 1",
 }
 
