@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import SandboxError
 from .limits import Limits
 from .verdict import verdict
+from .worker import WorkerLost
 
 if TYPE_CHECKING:
     from pydantic_monty import MontySession
@@ -76,7 +77,7 @@ class Call:
         called, self.started = False, time.monotonic()
         sleep = sleeper(self.started + self.limits.timeout_ms / 1000)
         try:
-            session.feed_run(INSIDE)
+            _prepare(session)
             session.feed_run(LOAD.format(code=self.code), print_callback=self.printed, os=sleep)
             called = True
             session.feed_run(
@@ -117,6 +118,16 @@ class Call:
             raise SandboxError("runtime", text, type=kind, **self.details()) from None
 
 
+def _prepare(session: MontySession) -> None:
+    """Feed what comes ahead of the code. Raises WorkerLost where the process died: nothing of the code has run yet."""
+    from pydantic_monty import MontyCrashedError
+
+    try:
+        session.feed_run(INSIDE)
+    except MontyCrashedError as problem:
+        raise WorkerLost(str(problem)) from None
+
+
 def _no_answer(error: SandboxError) -> SandboxError:
     """The error of what was fed last, which has lines of its own."""
     details = {name: value for name, value in error.details.items() if name not in ("line", "column")}
@@ -138,7 +149,7 @@ def run_batch(session: MontySession, code: str, entry: str, arguments: Sequence[
     printed, output = Printed(0), Printed(limits.output_bytes)
     inputs = {"_arguments": list(arguments), "_limit": limits.output_bytes}
     try:
-        session.feed_run(INSIDE)
+        _prepare(session)
         session.feed_run(LOAD.format(code=code), print_callback=printed)
         session.feed_run(EACH.format(entry=entry), inputs=inputs, print_callback=output)
     except MontyError as problem:

@@ -110,12 +110,25 @@ def test_a_worker_killed_between_calls_is_replaced_unnoticed(sandbox: Sandbox) -
     assert ended(killed)
 
 
+def test_a_worker_is_replaced_before_its_processor_time_is_over(sandbox: Sandbox) -> None:
+    echo(sandbox)
+    old = pid_of(sandbox)
+    assert sandbox._worker is not None
+    sandbox._worker._used_s = 57.5
+    echo(sandbox)
+    assert pid_of(sandbox) == old
+    sandbox._worker._used_s = 59
+    assert echo(sandbox, "next") == "next"
+    assert pid_of(sandbox) != old
+    assert ended(old)
+
+
 def test_a_worker_killed_in_a_call_is_a_typed_error(sandbox: Sandbox) -> None:
     echo(sandbox)
     worker = pid_of(sandbox)
     killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.3; kill -9 {worker}"])
     with pytest.raises(SandboxError, match="process died") as caught:
-        sandbox.run(ENDLESS, "main", 1, LIMITS, tenant="acme")
+        sandbox.run(ENDLESS, "main", 1, Limits(timeout_ms=20_000), tenant="acme")
     killer.wait()
     assert (caught.value.code, caught.value.details["type"]) == ("runtime", "WorkerDied")
     assert echo(sandbox, "next") == "next"
@@ -151,7 +164,7 @@ def test_a_deadline_may_strike_at_any_moment(sandbox: Sandbox) -> None:
 
 def children() -> list[str]:
     """The processes that this one has started and not waited for; the test's database is no worker."""
-    listed = subprocess.run(["ps", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(["ps", "-e", "-o", "ppid=,pid=,args="], capture_output=True, text=True, check=True)
     mine = [line.split(None, 2) for line in listed.stdout.splitlines()]
     return [args for ppid, _, args in mine if ppid == str(os.getpid()) and ("monty" in args or "launcher" in args)]
 
@@ -167,6 +180,7 @@ def test_a_thousand_calls_leave_no_descriptor_and_no_process(sandbox: Sandbox) -
     for n in range(1_000):
         assert echo(sandbox, n, tenant="ab"[n // 25 % 2]) == n
     assert descriptors() == before
+    assert len(children()) == 1
     sandbox.close()
     assert children() == []
 
