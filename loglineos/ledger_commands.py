@@ -181,6 +181,8 @@ def health(as_json: bool) -> None:
         return
     output.line(f"ledger    {body['database']}")
     output.line(f"manifest  seq {body['manifest']['seq']}, {body['manifest']['proof']}")
+    sandbox = body["sandbox"]
+    output.line(f"sandbox   {sandbox.get('problem') or 'seccomp ' + sandbox['seccomp']}")
     output.table(
         ["kernel", "seq", "proof", "id"], [(k["name"], k["seq"], k["proof"], k["id"]) for k in body["kernels"]]
     )

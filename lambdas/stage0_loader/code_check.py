@@ -7,7 +7,7 @@ from typing import Any, Final
 from ledger.errors import InvalidInput
 from ledger.schedule import check_schedule
 from ledger.span import Span
-from sandbox import Sandbox
+from sandbox import Sandbox, SandboxError
 
 # What each type of code begins with: `def main(input)`, `def on(span)`.
 ENTRIES: Final = {"function": "main", "policy": "on"}
@@ -30,7 +30,16 @@ def check_code(span: Span, path: str, sandbox: Sandbox) -> None:
     metadata = span.metadata or {}
     if span.entity_type == "function":
         _check_settings(metadata, f"{path}.metadata")
-    sandbox.check(span.code, ENTRIES[span.entity_type])
+    sandbox.check(span.code, ENTRIES[span.entity_type], tenant=span.tenant_id or "")
+
+
+def sandbox_facts(sandbox: Sandbox) -> dict[str, Any]:
+    """What holds for the sandbox's worker, by one that was started; `problem` says why none could be."""
+    try:
+        sandbox.check(f"def {ENTRIES['function']}(input): return input", ENTRIES["function"], tenant="system")
+    except SandboxError as error:
+        return {**sandbox.facts(), "problem": error.message}
+    return sandbox.facts()
 
 
 def _check_settings(metadata: dict[str, Any], path: str) -> None:

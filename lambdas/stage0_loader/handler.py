@@ -18,6 +18,7 @@ from sandbox import Sandbox
 from .answer import booted_body, failure, page_body, span_body, success
 from .audit import Audit
 from .boot import Loader
+from .code_check import sandbox_facts
 from .deadline import Deadline
 from .event import Append, Boot, Health, Request, Timeline, parse_event
 from .kernel import KernelFailed, Kernels, KernelTimedOut
@@ -98,7 +99,7 @@ def _perform(loader: Loader, request: Request, deadline: Deadline) -> dict[str, 
         case Timeline():
             return page_body(timeline(loader.database, request))
         case Health():
-            return {**health(loader.database, loader.settings, request), "sandbox": loader.sandbox.facts()}
+            return {**health(loader.database, loader.settings, request), "sandbox": sandbox_facts(loader.sandbox)}
 
 
 def _log_failure(log: Logger, error: LedgerError) -> None:

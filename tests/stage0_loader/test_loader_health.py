@@ -25,7 +25,8 @@ def test_health_names_manifest_kernels_and_database(stage: Stage) -> None:
     head = stage.spans(id=MANIFEST_ID)[-1]
     reference = {"id": str(MANIFEST_ID), "seq": head.seq, "curr_hash": head.curr_hash}
     assert answer.body["manifest"] == {**reference, "proof": "signed"}
-    assert set(answer.body) == {"ok", "trace_id", "manifest", "kernels", "database"}
+    assert set(answer.body) == {"ok", "trace_id", "manifest", "kernels", "database", "sandbox"}
+    assert answer.body["sandbox"]["seccomp"] == "on"
     assert answer.body["database"].endswith(f"/{stage.ledger.name} as lambda_exec")
     found = kernels(answer)
     assert found[str(MEMORY_KERNEL)] == {
