@@ -106,6 +106,7 @@ def _bury(owner: Context, request: Span, attempts: int) -> Span:
     error = {"code": "dead", "message": f"{attempts} workers died while they ran it"}
     owner.log.error("ERROR request dead", request_id=str(request.id), tenant_id=request.tenant_id, attempts=attempts)
     dead = owner.ledger.append_version(request, who=WHO, did="gave up", status="dead", error=error)
+    cause = {key: value for key, value in (request.metadata or {}).items() if key == "caused_by"}
     owner.ledger.append(
         entity_type="error_report",
         who=WHO,
@@ -114,7 +115,7 @@ def _bury(owner: Context, request: Span, attempts: int) -> Span:
         status="active",
         parent_id=request.id,
         error=error,
-        metadata={"function_id": str(request.parent_id), "attempts": attempts},
+        metadata={"function_id": str(request.parent_id), "attempts": attempts, **cause},
     )
     return dead
 

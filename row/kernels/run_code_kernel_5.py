@@ -166,7 +166,7 @@ def _record_violation(ctx: Context, function: Span, error: QuotaExceeded) -> Non
             this=f"quota.{QUOTA}",
             status="active",
             parent_id=function.id,
-            metadata={"policy": f"quota.{QUOTA}", **error.details},
+            metadata={"policy": f"quota.{QUOTA}", **error.details, **_cause(ctx)},
         )
 
 
@@ -193,7 +193,7 @@ def _record(ctx: Context, run_id: UUID, function: Span, argument: Any, outcome: 
         "printed": outcome.printed,
     }
     metadata |= {"request_id": str(ctx.request_id)} if ctx.request_id else {}
-    metadata |= {"caused_by": dict(ctx.caused_by)} if ctx.caused_by else {}
+    metadata |= _cause(ctx)
     metadata |= {"forced": True} if forced else {}
     error = outcome.error
     execution: dict[str, Any] = {
@@ -226,6 +226,11 @@ def _record(ctx: Context, run_id: UUID, function: Span, argument: Any, outcome: 
         return ctx.ledger.append_many([execution, *marks])[0]
 
 
+def _cause(ctx: Context) -> dict[str, Any]:
+    """The policies that led to the run: it is not shown to them again."""
+    return {"caused_by": dict(ctx.caused_by)} if ctx.caused_by else {}
+
+
 def _slow_mark(ctx: Context, run_id: UUID, outcome: Outcome) -> dict[str, Any]:
     # The id that slow_exec_policy would give it: a run is marked once, whoever is first.
     return {
@@ -237,5 +242,5 @@ def _slow_mark(ctx: Context, run_id: UUID, outcome: Outcome) -> dict[str, Any]:
         "status": "slow",
         "parent_id": run_id,
         "duration_ms": outcome.duration_ms,
-        "metadata": {"slow_ms": ctx.manifest["policy"]["slow_ms"]},
+        "metadata": {"slow_ms": ctx.manifest["policy"]["slow_ms"], **_cause(ctx)},
     }
