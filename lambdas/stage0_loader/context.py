@@ -26,6 +26,7 @@ from .http import Http
 from .permitted import require_permitted
 from .sandbox_access import SandboxAccess
 from .settings import Settings
+from .telling import log_metric, publish
 from .trust import require_trusted
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -200,6 +201,14 @@ class Context:
     def secret(self, name: str) -> str | None:
         """A secret of this deployment; None where it is not configured. Never put it into a span or a log."""
         return self.settings.secret(name)
+
+    def metric(self, name: str, values: Sequence[float], unit: str, dimensions: Mapping[str, str]) -> None:
+        """Send values to CloudWatch, by way of the log. Each combination of name and dimensions costs money there."""
+        log_metric(self.log, self.settings.metrics_namespace, name, values, unit, dimensions)
+
+    def notify(self, subject: str, text: str) -> None:
+        """Tell the operators, by the alarm topic. A failure is in the log, and nothing else."""
+        publish(self.log, self.settings.alarm_topic, subject, text)
 
     def system_span(self, span_id: UUID, entity_type: str, seq: int | None = None) -> Span | None:
         """A prompt, provider or policy of the seed, verified like a kernel; None if there is none.

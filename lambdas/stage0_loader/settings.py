@@ -27,7 +27,8 @@ class Settings:
 
     `trusted_row_keys` empty: hashes alone are checked and answers say `unsigned`. `minimum_seqs` keeps old,
     still validly signed versions of manifest and kernels from being brought back. `require_seccomp`: no function runs
-    where the system has no seccomp filter to put around the sandbox's worker.
+    where the system has no seccomp filter to put around the sandbox's worker. `alarm_topic`: the ARN of the SNS topic
+    that operators subscribe to, None where there is none.
     """
 
     target: Target
@@ -35,6 +36,8 @@ class Settings:
     minimum_seqs: Mapping[UUID, int] = field(default_factory=dict)
     signing_key: SigningKey | None = field(default=None, repr=False)
     require_seccomp: bool = False
+    alarm_topic: str | None = None
+    metrics_namespace: str = "LogLineOS"
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -47,6 +50,8 @@ class Settings:
             minimum_seqs=_minimum_seqs(environment.get("MINIMUM_SEQS", "")),
             signing_key=parse_signing_key(private, "SIGNING_KEY_HEX") if private else None,
             require_seccomp=_required(environment, "SANDBOX_SECCOMP"),
+            alarm_topic=environment.get("ALARM_TOPIC_ARN") or None,
+            metrics_namespace=environment.get("METRICS_NAMESPACE") or "LogLineOS",
             environment=environment,
         )
 
