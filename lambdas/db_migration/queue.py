@@ -24,7 +24,9 @@ SELECT r.status, r.tenant_id, r.owner_id, r.id AS request_id, (r.metadata ->> 'a
   FROM ledger.universal_registry r WHERE r.entity_type = 'request' AND r.status = 'dead'
  ORDER BY r.at DESC, r.id LIMIT %s
 """
-_REBUILD: Final[LiteralString] = "SELECT * FROM ledger.rebuild_queue()"
+_REBUILD: Final[LiteralString] = (
+    "SELECT * FROM ledger.rebuild_queue() UNION ALL SELECT * FROM ledger.rebuild_policies()"
+)
 
 
 def show_queue(connection: Connection) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def show_queue(connection: Connection) -> dict[str, Any]:
 
 
 def rebuild_queue(connection: Connection) -> dict[str, Any]:
-    """Put both indexes back to what the spans say; how many entries were missing, wrong or surplus."""
+    """Put the indexes back to what the spans say; how many entries were missing, wrong or surplus."""
     with connection.transaction():
         connection.execute("SET LOCAL ROLE admin")
         return {"rebuilt": connection.execute(_REBUILD).fetchall()}

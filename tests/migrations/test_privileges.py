@@ -30,6 +30,9 @@ ATTEMPTS = [
     "SELECT * FROM ledger_idx.era",
     "SELECT * FROM ledger_idx.usage",
     "SELECT * FROM ledger_idx.refusal",
+    "SELECT * FROM ledger_idx.policy",
+    "UPDATE ledger_idx.policy SET ran_at = 'infinity'",
+    "SELECT * FROM ledger_idx.latest_policy",
     "INSERT INTO ledger_idx.era (era, reason) VALUES (9, 'x')",
     "UPDATE ledger_idx.usage SET used = 0",
     "DELETE FROM ledger_idx.refusal",
@@ -95,6 +98,12 @@ FUNCTIONS = {
     "ledger.count_refusal": {"lambda_exec"},
     "ledger.invitation_owner": {"lambda_exec"},
     "ledger.device_for_token": {"lambda_exec"},
+    "ledger.take_policy": {"lambda_exec"},
+    "ledger.find_policy": {"lambda_exec"},
+    "ledger.policy_behind": {"lambda_exec"},
+    "ledger.committed_after": {"lambda_exec"},
+    "ledger.rebuild_policies": set[str](),
+    "ledger_idx.follow_policy": set[str](),
     "ledger.guard_insert": set[str](),
     "ledger.refuse_change": set[str](),
 }
@@ -146,6 +155,7 @@ def test_definer_functions_fix_their_search_path_and_belong_to_admin(migrated: T
     assert {row["proname"] for row in rows} == {
         "current_era", "is_latest", "search_memory", "spend_quota", "count_refusal", "guard_insert",
         "invitation_owner", "device_for_token",
+        "take_policy", "find_policy", "policy_behind", "committed_after", "follow_policy",
     }  # fmt: skip
     for row in rows:
         assert row["owner"] == "admin", row
