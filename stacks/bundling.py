@@ -44,6 +44,7 @@ class Target:
 LOADER_PARTS = {
     "ledger": "lambdas/ledger",
     "sandbox": "lambdas/sandbox",
+    "policies": "lambdas/policies",
     "stage0_loader": "lambdas/stage0_loader",
     "certs": "certs",
 }

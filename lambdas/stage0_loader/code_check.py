@@ -7,6 +7,7 @@ from typing import Any, Final
 from ledger.errors import InvalidInput
 from ledger.schedule import check_schedule
 from ledger.span import Span
+from policies.definition import check_definition
 from sandbox import Sandbox, SandboxError
 
 # What each type of code begins with: `def main(input)`, `def on(span)`.
@@ -30,6 +31,8 @@ def check_code(span: Span, path: str, sandbox: Sandbox) -> None:
     metadata = span.metadata or {}
     if span.entity_type == "function":
         _check_settings(metadata, f"{path}.metadata")
+    else:
+        check_definition(metadata, f"{path}.metadata")
     sandbox.check(span.code, ENTRIES[span.entity_type], tenant=span.tenant_id or "")
 
 

@@ -20,6 +20,7 @@ RESERVED_TYPES: Final = frozenset(
         "policy_cursor",
         "policy_error",
         "policy_violation",
+        "rollup",
         "security_alert",
         "auth.decision",
         "checkpoint",
