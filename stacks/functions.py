@@ -3,6 +3,7 @@
 import json
 
 import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, code_asset, layer_asset
@@ -13,7 +14,7 @@ from stacks.ledger_function import LedgerFunction, Settings, Surroundings, depen
 from stacks.network import NetworkStack
 from stacks.rows import newest_seqs
 from stacks.sign_in import may_read_secrets, may_sign_in, variables
-from stacks.stack import LedgerStack, arn
+from stacks.stack import LedgerStack, alarm_topic, arn
 
 
 class FunctionsStack(LedgerStack):
@@ -48,14 +49,28 @@ class FunctionsStack(LedgerStack):
                 "MINIMUM_SEQS": json.dumps(newest_seqs(), separators=(",", ":")),
                 "MEMORY_KEY_SECRET": database.memory_key.secret_arn,
                 **self._provider_secrets(),
+                "ALARM_TOPIC_ARN": alarm_topic(self, environment),
+                "METRICS_NAMESPACE": environment.resource("ledger"),
                 **signing,
                 **password,
             },
             statements=[
                 *may_sign_in(self, database, "lambda_exec", database.primary),
                 *may_read_secrets(self, database, *self._own_secrets(database)),
+                *self._may_tell_operators(database),
             ],
         )
+
+    def _may_tell_operators(self, database: DatabaseStack) -> list[iam.PolicyStatement]:
+        """What policies report goes to the alarms' topic, which is encrypted under the ledger's key."""
+        return [
+            iam.PolicyStatement(actions=["sns:Publish"], resources=[alarm_topic(self, self.environment_settings)]),
+            iam.PolicyStatement(
+                actions=["kms:Decrypt", "kms:GenerateDataKey"],
+                resources=[database.key.key_arn],
+                conditions={"StringEquals": {"kms:ViaService": f"sns.{self.region}.amazonaws.com"}},
+            ),
+        ]
 
     def _own_secrets(self, database: DatabaseStack) -> list[str]:
         """Its keys, and what provider spans name: made by hand, so known by name and AWS's six characters."""

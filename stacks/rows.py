@@ -5,13 +5,13 @@ from pathlib import Path
 
 from stacks.bundling import ROOT
 
-PINNED = ("kernels", "manifest", "providers")
+PINNED = ("kernels", "manifest", "policies", "providers")
 
 
 def newest_seqs(row: Path = ROOT / "row") -> dict[str, int]:
-    """Manifest, kernels and providers, which say where keys are sent: below these the loader refuses.
+    """Manifest and kernels; policies, which act for every tenant; providers, which say where keys are sent.
 
-    So no old, still validly signed version can be brought back.
+    Below these the loader refuses, so no old, still validly signed version can be brought back.
     """
     newest: dict[str, int] = {}
     for folder in PINNED:

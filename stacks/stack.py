@@ -38,6 +38,11 @@ def removal_of_named(environment: Environment) -> cdk.RemovalPolicy:
     return kept if environment.protect_data else cdk.RemovalPolicy.DESTROY
 
 
+def alarm_topic(stack: cdk.Stack, environment: Environment) -> str:
+    """The ARN of the alarms' topic, by its name: the stack that makes it needs the functions first."""
+    return stack.format_arn(service="sns", resource=environment.resource("alarms"))
+
+
 def arn(stack: cdk.Stack, service: str, kind: str, name: str) -> str:
     """arn:…:service:region:account:kind:name, of the stack's own account and region."""
     return stack.format_arn(

@@ -86,6 +86,8 @@ def test_loader_variables(each: Any, properties: Any) -> None:
     assert json.loads(variables["MINIMUM_SEQS"]) == newest_seqs()
     assert "MemoryKey" in str(variables["MEMORY_KEY_SECRET"])
     assert variables["LOGLINEOS_OPENAI_SECRET"] == "loglineos-openai"
+    assert str(variables["ALARM_TOPIC_ARN"]).endswith(f":{environment.resource('alarms')}']]}}")
+    assert variables["METRICS_NAMESPACE"] == environment.resource("ledger")
     assert ("SIGNING_KEY_SECRET" in variables) is environment.sign_executions
     assert not {"DATABASE_URL", "SIGNING_KEY_HEX"} & set(variables)
     secure = (variables["DATABASE_SSLMODE"], variables["DATABASE_AUTH"], "DATABASE_SECRET" in variables)
@@ -142,7 +144,7 @@ ARCHIVISTS = EVERYONE | {"s3:PutObject", "s3:GetObject", "s3:ListBucket", "kms:G
 @pytest.mark.parametrize(
     ("role", "actions"),
     [
-        ("loglineos-lambda-role", EVERYONE),
+        ("loglineos-lambda-role", EVERYONE | {"sns:Publish", "kms:GenerateDataKey"}),
         ("loglineos-db-migration-role", ARCHIVISTS),
         ("loglineos-db-deploy-role", ARCHIVISTS),
     ],

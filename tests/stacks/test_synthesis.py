@@ -153,16 +153,17 @@ def test_prod_without_keys_or_an_address_is_a_warning(settings: dict[str, str], 
     assert ("trusted_row_keys=<hex>" in said, "alarm_email=<address>" in said) == (warned, warned)
 
 
-def test_newest_seqs_are_of_manifest_kernels_and_providers(tmp_path: Path) -> None:
+def test_newest_seqs_are_of_what_the_loader_relies_on(tmp_path: Path) -> None:
     for folder, spans in {
         "kernels": [{"id": "k", "seq": 4}, {"id": "k", "seq": 5}],
         "manifest": [{"id": "m", "seq": 3}],
         "providers": [{"id": "o", "seq": 2}],
         "policies": [{"id": "p", "seq": 9}],
+        "prompts": [{"id": "t", "seq": 1}],
     }.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "rows.ndjson").write_text("".join(json.dumps(span) + "\n" for span in spans))
-    assert newest_seqs(tmp_path) == {"k": 5, "m": 3, "o": 2}
+    assert newest_seqs(tmp_path) == {"k": 5, "m": 3, "o": 2, "p": 9}
 
 
 def test_the_command_line_synthesizes_prod_warm_in_seconds(repository: Path, tmp_path: Path) -> None:
