@@ -10,7 +10,8 @@ SET LOCAL ROLE admin;
 CREATE FUNCTION ledger_idx.instant(p_text text) RETURNS timestamptz
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF p_text ~ '^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})$' THEN  -- no 'now', no 'infinity'
+  -- As the ledger writes them: no 'now', no 'infinity', no year that other programs cannot hold.
+  IF p_text ~ '^[12]\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?Z$' THEN
     RETURN p_text::timestamptz;
   END IF;
   RETURN NULL;
@@ -27,12 +28,13 @@ $$;
 -- Requests ------------------------------------------------------------------------------------------------
 
 CREATE TABLE ledger_idx.pending (
-  request_id uuid        PRIMARY KEY,
-  tenant_id  text        NOT NULL,
-  owner_id   text        NOT NULL,
-  status     text        NOT NULL,  -- scheduled or running
-  ready_at   timestamptz NOT NULL,  -- when it may be claimed: as asked for, or when the lease of its run is over
-  attempts   integer     NOT NULL
+  request_id  uuid        PRIMARY KEY,
+  tenant_id   text        NOT NULL,
+  owner_id    text        NOT NULL,
+  function_id uuid,
+  status      text        NOT NULL,  -- scheduled or running
+  ready_at    timestamptz NOT NULL,  -- when it may be claimed: as asked for, or when the lease of its run is over
+  attempts    integer     NOT NULL
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 CREATE INDEX pending_turn ON ledger_idx.pending (tenant_id, ready_at, request_id);
 
@@ -43,13 +45,13 @@ CREATE TABLE ledger_idx.turn (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
 -- The latest version of each request that is not finished. A version has the owner and tenant of the first (the
--- version guard), so one tenant's span cannot take another's request off the queue.
+-- version guard), so one tenant's span cannot take another's request off the queue. Nobody acts as `system`.
 CREATE VIEW ledger_idx.unfinished_request AS
-  SELECT r.id AS request_id, r.tenant_id, r.owner_id, r.status,
+  SELECT r.id AS request_id, r.tenant_id, r.owner_id, r.parent_id AS function_id, r.status,
          coalesce(ledger_idx.instant(r.metadata ->> 'retry_at'), r.at) AS ready_at,
          ledger_idx.attempts(r.metadata) AS attempts
     FROM ledger.universal_registry r
-   WHERE r.entity_type = 'request' AND r.tenant_id IS NOT NULL
+   WHERE r.entity_type = 'request' AND r.tenant_id IS NOT NULL AND r.owner_id <> 'system'
      AND r.status IN ('scheduled', 'running') AND NOT r.is_deleted
      AND NOT EXISTS (SELECT FROM ledger.universal_registry n WHERE n.id = r.id AND n.seq > r.seq);
 
@@ -58,10 +60,11 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF NEW.status IN ('scheduled', 'running') AND NOT NEW.is_deleted THEN
     INSERT INTO ledger_idx.pending AS p VALUES (
-      NEW.id, NEW.tenant_id, NEW.owner_id, NEW.status,
+      NEW.id, NEW.tenant_id, NEW.owner_id, NEW.parent_id, NEW.status,
       coalesce(ledger_idx.instant(NEW.metadata ->> 'retry_at'), NEW.at), ledger_idx.attempts(NEW.metadata))
     ON CONFLICT (request_id) DO UPDATE
-      SET status = excluded.status, ready_at = excluded.ready_at, attempts = excluded.attempts;
+      SET function_id = excluded.function_id, status = excluded.status, ready_at = excluded.ready_at,
+          attempts = excluded.attempts;
   ELSE
     DELETE FROM ledger_idx.pending p WHERE p.request_id = NEW.id;
   END IF;
@@ -69,17 +72,21 @@ BEGIN
 END
 $$;
 CREATE TRIGGER ur_follow_request AFTER INSERT ON ledger.universal_registry
-  FOR EACH ROW WHEN (NEW.entity_type = 'request' AND NEW.tenant_id IS NOT NULL)
+  FOR EACH ROW WHEN (NEW.entity_type = 'request' AND NEW.tenant_id IS NOT NULL AND NEW.owner_id <> 'system')
   EXECUTE FUNCTION ledger_idx.follow_request();
 
 -- Locks the oldest request of the tenant whose turn it is, until the caller's transaction ends. The caller appends
--- its next version within that transaction, and so moves it; else it is where it was.
-CREATE FUNCTION ledger.claim_request()
+-- its next version within that transaction, and so moves it; else it is where it was. Requests for the functions
+-- p_busy are left for later. The lock is the one that the version guard takes for an append to the request, and it is
+-- taken first here too: so a claim and its owner's withdrawal never wait for each other in a circle. The ledger has
+-- the last word: an entry that it does not confirm is passed over.
+CREATE FUNCTION ledger.claim_request(p_busy uuid[])
 RETURNS TABLE (request_id uuid, tenant_id text, owner_id text, attempts integer)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   candidate text;
+  next_id   uuid;
 BEGIN
   FOR candidate IN
     WITH RECURSIVE waiting AS (  -- each tenant once, by steps through the index
@@ -96,20 +103,35 @@ BEGIN
       LEFT JOIN ledger_idx.turn t ON t.tenant_id = w.tenant_id
      ORDER BY t.served_at NULLS FIRST, oldest.ready_at, w.tenant_id
   LOOP
-    RETURN QUERY
-      SELECT p.request_id, p.tenant_id, p.owner_id, p.attempts FROM ledger_idx.pending p
+    FOR next_id IN
+      SELECT p.request_id FROM ledger_idx.pending p
        WHERE p.tenant_id = candidate AND p.ready_at <= statement_timestamp()
-       ORDER BY p.ready_at, p.request_id LIMIT 1 FOR UPDATE SKIP LOCKED;
-    IF FOUND THEN
+         AND (p.function_id = ANY (p_busy)) IS NOT TRUE
+       ORDER BY p.ready_at, p.request_id
+    LOOP
+      CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended(next_id::text, 0));
+      RETURN QUERY
+        SELECT u.request_id, u.tenant_id, u.owner_id, u.attempts FROM ledger_idx.unfinished_request u
+         WHERE u.request_id = next_id AND u.ready_at <= statement_timestamp();
+      CONTINUE WHEN NOT FOUND;
       INSERT INTO ledger_idx.turn AS t VALUES (candidate, clock_timestamp()) ON CONFLICT DO NOTHING;
       UPDATE ledger_idx.turn t SET served_at = clock_timestamp()  -- unless another worker is just doing that
        WHERE t.tenant_id = (SELECT f.tenant_id FROM ledger_idx.turn f WHERE f.tenant_id = candidate
                                FOR UPDATE SKIP LOCKED);
       RETURN;
-    END IF;
+    END LOOP;
   END LOOP;
 END
 $$;
+
+-- What is dead is found without reading all requests.
+CREATE INDEX ur_dead_request ON ledger.universal_registry (at, id)
+  WHERE entity_type = 'request' AND status = 'dead' AND NOT is_deleted;
+CREATE VIEW ledger_idx.dead_request AS  -- but for those that their owners have withdrawn since
+  SELECT r.id AS request_id, r.tenant_id, r.owner_id, r.status, ledger_idx.attempts(r.metadata) AS attempts, r.at
+    FROM ledger.universal_registry r
+   WHERE r.entity_type = 'request' AND r.status = 'dead' AND NOT r.is_deleted
+     AND NOT EXISTS (SELECT FROM ledger.universal_registry n WHERE n.id = r.id AND n.seq > r.seq);
 
 -- Functions that ask to be run ----------------------------------------------------------------------------
 
@@ -132,7 +154,7 @@ CREATE VIEW ledger_idx.scheduled_function AS
              (SELECT max(o.seq) FROM ledger.universal_registry o WHERE o.id = r.id
                  AND o.metadata ->> 'schedule' IS DISTINCT FROM r.metadata ->> 'schedule'), -1)) AS since
     FROM ledger.universal_registry r
-   WHERE r.entity_type = 'function' AND r.tenant_id <> 'system' AND NOT r.is_deleted
+   WHERE r.entity_type = 'function' AND r.tenant_id <> 'system' AND r.owner_id <> 'system' AND NOT r.is_deleted
      AND (r.status = 'scheduled' OR r.metadata ->> 'schedule' IS NOT NULL)
      AND NOT EXISTS (SELECT FROM ledger.universal_registry n WHERE n.id = r.id AND n.seq > r.seq);
 
@@ -152,7 +174,7 @@ BEGIN
 END
 $$;
 CREATE TRIGGER ur_follow_function AFTER INSERT ON ledger.universal_registry
-  FOR EACH ROW WHEN (NEW.entity_type = 'function' AND NEW.tenant_id <> 'system')
+  FOR EACH ROW WHEN (NEW.entity_type = 'function' AND NEW.tenant_id <> 'system' AND NEW.owner_id <> 'system')
   EXECUTE FUNCTION ledger_idx.follow_function();
 
 -- Locks the function that has been due longest, until the caller's transaction ends.
@@ -208,18 +230,20 @@ $$;
 
 -- Building the indexes again -------------------------------------------------------------------------------
 
--- Puts back what the spans say and answers how far the tables were off. Appends wait for it.
-CREATE FUNCTION ledger.rebuild_queue()
+-- Both put back what the spans say and answer how far the table was off. Appends of requests, or of functions, wait
+-- for it. Each is for a transaction of its own: together they would wait in a circle for a transaction that has
+-- written to one table and comes to the other.
+CREATE FUNCTION ledger.rebuild_pending()
 RETURNS TABLE (index text, entries bigint, missing bigint, wrong bigint, surplus bigint)
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  LOCK TABLE ledger_idx.pending, ledger_idx.schedule IN EXCLUSIVE MODE;
+  LOCK TABLE ledger_idx.pending IN EXCLUSIVE MODE;
   RETURN QUERY
     WITH truth AS MATERIALIZED (SELECT * FROM ledger_idx.unfinished_request),
     compared AS (
       SELECT t.request_id AS id, p.request_id AS had,
-             (p.tenant_id, p.owner_id, p.status, p.ready_at, p.attempts)
-             IS NOT DISTINCT FROM (t.tenant_id, t.owner_id, t.status, t.ready_at, t.attempts) AS same
+             (p.tenant_id, p.owner_id, p.function_id, p.status, p.ready_at, p.attempts) IS NOT DISTINCT FROM
+             (t.tenant_id, t.owner_id, t.function_id, t.status, t.ready_at, t.attempts) AS same
         FROM truth t LEFT JOIN ledger_idx.pending p USING (request_id)),
     removed AS (
       DELETE FROM ledger_idx.pending p
@@ -228,25 +252,33 @@ BEGIN
       INSERT INTO ledger_idx.pending AS p SELECT t.* FROM truth t JOIN compared c ON c.id = t.request_id
        WHERE NOT c.same
       ON CONFLICT (request_id) DO UPDATE SET tenant_id = excluded.tenant_id, owner_id = excluded.owner_id,
-        status = excluded.status, ready_at = excluded.ready_at, attempts = excluded.attempts)
+        function_id = excluded.function_id, status = excluded.status, ready_at = excluded.ready_at,
+        attempts = excluded.attempts)
     SELECT 'pending requests', count(*), count(*) FILTER (WHERE c.had IS NULL),
            count(*) FILTER (WHERE c.had IS NOT NULL AND NOT c.same), (SELECT count(*) FROM removed)
       FROM compared c;
+END
+$$;
+
+-- `since` and `due_at` run ahead of the spans. They begin anew, so the observer looks at every function, and finds
+-- by the requests in the ledger what is done.
+CREATE FUNCTION ledger.rebuild_schedule()
+RETURNS TABLE (index text, entries bigint, missing bigint, wrong bigint, surplus bigint)
+LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  LOCK TABLE ledger_idx.schedule IN EXCLUSIVE MODE;
   RETURN QUERY
-    -- `since` and `due_at` run ahead of the spans: an older one makes the observer look, and find it done.
     WITH truth AS MATERIALIZED (SELECT * FROM ledger_idx.scheduled_function),
     compared AS (
-      SELECT t.function_id AS id, s.function_id AS had,
-             (s.tenant_id, s.owner_id, s.seq) IS NOT DISTINCT FROM (t.tenant_id, t.owner_id, t.seq)
-             AND s.schedule IS NOT DISTINCT FROM t.schedule AS same
+      SELECT s.function_id AS had, (s.tenant_id, s.owner_id, s.seq, s.schedule) IS NOT DISTINCT FROM
+             (t.tenant_id, t.owner_id, t.seq, t.schedule) AS same
         FROM truth t LEFT JOIN ledger_idx.schedule s USING (function_id)),
     removed AS (
       DELETE FROM ledger_idx.schedule s
        WHERE NOT EXISTS (SELECT FROM truth t WHERE t.function_id = s.function_id) RETURNING 1),
     written AS (
       INSERT INTO ledger_idx.schedule AS s
-      SELECT t.function_id, t.tenant_id, t.owner_id, t.seq, t.schedule, t.since, t.since
-        FROM truth t JOIN compared c ON c.id = t.function_id WHERE NOT c.same
+      SELECT t.function_id, t.tenant_id, t.owner_id, t.seq, t.schedule, t.since, t.since FROM truth t
       ON CONFLICT (function_id) DO UPDATE SET tenant_id = excluded.tenant_id, owner_id = excluded.owner_id,
         seq = excluded.seq, schedule = excluded.schedule, since = excluded.since, due_at = excluded.due_at)
     SELECT 'scheduled functions', count(*), count(*) FILTER (WHERE c.had IS NULL),
@@ -255,13 +287,14 @@ BEGIN
 END
 $$;
 
--- What is dead is found without reading all requests.
-CREATE INDEX ur_dead_request ON ledger.universal_registry (tenant_id, id) WHERE entity_type = 'request' AND status = 'dead';
-
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger_idx FROM PUBLIC;
-REVOKE ALL ON FUNCTION ledger.claim_request(), ledger.claim_due_function(),
+REVOKE ALL ON FUNCTION ledger.claim_request(uuid[]), ledger.claim_due_function(),
   ledger.function_observed(uuid, timestamptz, timestamptz), ledger.begin_run(uuid, uuid, integer, integer),
-  ledger.end_run(uuid), ledger.quota_used(text), ledger.rebuild_queue() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ledger.claim_request(), ledger.claim_due_function(),
+  ledger.end_run(uuid), ledger.quota_used(text), ledger.rebuild_pending(), ledger.rebuild_schedule() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.claim_request(uuid[]), ledger.claim_due_function(),
   ledger.function_observed(uuid, timestamptz, timestamptz), ledger.begin_run(uuid, uuid, integer, integer),
   ledger.end_run(uuid), ledger.quota_used(text) TO lambda_exec;
+
+-- What was appended before this migration.
+SELECT * FROM ledger.rebuild_pending();
+SELECT * FROM ledger.rebuild_schedule();

@@ -11,21 +11,22 @@ SHOWN: Final = 100
 
 _COUNTS: Final[LiteralString] = """
 SELECT count(*) FILTER (WHERE status = 'scheduled') AS scheduled, count(*) FILTER (WHERE status = 'running') AS running,
-       (SELECT count(*) FROM ledger.universal_registry WHERE entity_type = 'request' AND status = 'dead') AS dead,
+       (SELECT count(*) FROM ledger_idx.dead_request) AS dead,
        (SELECT count(*) FROM ledger_idx.schedule WHERE due_at < 'infinity') AS functions
   FROM ledger_idx.pending
 """
 _PENDING: Final[LiteralString] = """
-SELECT p.status, p.tenant_id, p.owner_id, p.request_id, p.attempts, p.ready_at AS at FROM ledger_idx.pending p
- ORDER BY p.ready_at, p.request_id LIMIT %s
+SELECT status, tenant_id, owner_id, request_id, attempts, ready_at AS at FROM ledger_idx.pending
+ ORDER BY ready_at, request_id LIMIT %s
 """
 _DEAD: Final[LiteralString] = """
-SELECT r.status, r.tenant_id, r.owner_id, r.id AS request_id, (r.metadata ->> 'attempt')::integer AS attempts, r.at
-  FROM ledger.universal_registry r WHERE r.entity_type = 'request' AND r.status = 'dead'
- ORDER BY r.at DESC, r.id LIMIT %s
+SELECT status, tenant_id, owner_id, request_id, attempts, at FROM ledger_idx.dead_request
+ ORDER BY at DESC, request_id LIMIT %s
 """
-_REBUILD: Final[LiteralString] = (
-    "SELECT * FROM ledger.rebuild_queue() UNION ALL SELECT * FROM ledger.rebuild_policies()"
+_REBUILDS: Final[tuple[LiteralString, ...]] = (
+    "SELECT * FROM ledger.rebuild_pending()",
+    "SELECT * FROM ledger.rebuild_schedule()",
+    "SELECT * FROM ledger.rebuild_policies()",
 )
 
 
@@ -41,6 +42,9 @@ def show_queue(connection: Connection) -> dict[str, Any]:
 
 def rebuild_queue(connection: Connection) -> dict[str, Any]:
     """Put the indexes back to what the spans say; how many entries were missing, wrong or surplus."""
-    with connection.transaction():
-        connection.execute("SET LOCAL ROLE admin")
-        return {"rebuilt": connection.execute(_REBUILD).fetchall()}
+    rebuilt: list[dict[str, Any]] = []
+    for statement in _REBUILDS:
+        with connection.transaction():
+            connection.execute("SET LOCAL ROLE admin")
+            rebuilt += connection.execute(statement).fetchall()
+    return {"rebuilt": rebuilt}

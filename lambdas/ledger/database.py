@@ -89,6 +89,9 @@ class Database:
         """A READ COMMITTED transaction in which each statement has the identity that it is given."""
         with self.transaction(None) as connection:
             yield Unit(connection)
+            if connection.info.transaction_status == pq.TransactionStatus.INERROR:
+                # PostgreSQL would answer COMMIT with ROLLBACK, and nobody would know.
+                raise QueryFailed("a statement of this transaction failed: what may fail needs a unit within it")
 
     def connection(self, timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
         """The connection, known to be alive a moment ago; `timeout_s` is for making a new one.
@@ -170,8 +173,11 @@ class Unit:
     @contextmanager
     def unit(self) -> Iterator[Unit]:
         """A part that can fail without undoing the rest."""
-        with self.connection.transaction():
-            yield self
+        try:
+            with self.connection.transaction():
+                yield self
+        except psycopg.Error as error:
+            raise_typed(error)
 
 
 def _pipelined(

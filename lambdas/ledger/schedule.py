@@ -9,11 +9,12 @@ from cronsim import CronSim, CronSimError
 from .errors import InvalidInput
 
 EXPECTED = "expected five fields of cron, in UTC, such as '*/5 * * * *'"
+MAX_LENGTH = 200
 
 
 def check_schedule(schedule: object, field: str) -> None:
     """Raise InvalidInput unless it is a schedule that comes at least once."""
-    if not isinstance(schedule, str) or len(schedule.split()) != 5:
+    if not isinstance(schedule, str) or len(schedule) > MAX_LENGTH or len(schedule.split()) != 5:
         raise InvalidInput(field, EXPECTED)
     try:
         next(CronSim(schedule, datetime(2026, 1, 1)))

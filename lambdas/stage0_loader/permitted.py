@@ -32,9 +32,10 @@ RESERVED_TYPES: Final = frozenset(
     ]
 )
 
-
 # Which policies led to a span: it keeps them from starting themselves, so nobody may make it up.
 CAUSE: Final = "caused_by"
+# What the worker keeps of a request's runs. When it is to run, its `at` says.
+WORKERS: Final = ("attempt", "lease_until", "retry_at")
 
 
 def require_permitted(span: Span, path: str) -> None:
@@ -61,5 +62,8 @@ def _require_request(span: Span, path: str) -> None:
         raise NotPermitted(f"{path}.status: a caller's request begins as 'scheduled'")
     if span.seq != 0:
         raise NotPermitted(f"{path}.seq: a request is not asked for again; append a new one, with an id of its own")
+    for name in WORKERS:
+        if name in (span.metadata or {}):
+            raise NotPermitted(f"{path}.metadata.{name}: is filled in by the system alone")
     if span.parent_id is None:
         raise InvalidInput(f"{path}.parent_id", "is required: the id of the function that the request is to run")

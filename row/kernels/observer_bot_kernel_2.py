@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from ledger.errors import InvalidInput
+from ledger.errors import InvalidInput, LedgerError
 from ledger.ids import derived_id
 from ledger.schedule import check_schedule, last_slot, next_slot
 from ledger.span import format_instant
@@ -23,6 +23,7 @@ WHO: Final = "edge:observer"
 QUOTA: Final = "exec.per_tenant.daily"
 WORK_S: Final = 20
 RESERVE_S: Final = 3
+LATER: Final = timedelta(minutes=10)
 
 DUE_SQL: Final = "SELECT * FROM ledger.claim_due_function()"
 OBSERVED_SQL: Final = "SELECT ledger.function_observed(%s, %s, %s)"
@@ -41,7 +42,7 @@ def main(ctx: Context) -> dict[str, Any]:
     """Look at the functions that are due, the longest first, until none is left or the time is over."""
     limit = ctx.parse(Input).limit
     until = time.monotonic() + min(WORK_S, ctx.deadline.left_s() - RESERVE_S)
-    counts = Counter(observed=0, requested=0, over_quota=0, invalid=0)
+    counts = Counter(observed=0, requested=0, over_quota=0, invalid=0, failed=0)
     while time.monotonic() < until and (limit is None or counts["observed"] < limit):
         outcome = _observe_one(ctx)
         if outcome is None:
@@ -68,14 +69,28 @@ def _observe_one(ctx: Context) -> list[str] | None:
             return None
         due = rows[0]
         owner = tx.acting_as(due["owner_id"], due["tenant_id"], trace_id=ctx.new_id().hex)
-        function = owner.ledger.latest(due["function_id"])
-        once, slots = None, Slots(due["since"])
-        if function is not None and not function.is_deleted:
-            schedule = (function.metadata or {}).get("schedule")
-            once = _request(owner, function, "version", str(function.seq)) if function.status == "scheduled" else None
-            slots = slots if schedule is None else _slots(owner, function, schedule, due["since"])
+        try:
+            with owner.transaction() as part:
+                once, slots = _look_at(part, due)
+        except LedgerError as error:
+            # One function must not keep the others waiting.
+            function_id = str(due["function_id"])
+            ctx.log.error("ERROR a scheduled function failed", function_id=function_id, exc_info=error)
+            once, slots = "failed", Slots(due["since"], ctx.now() + LATER)
         tx.ledger.query(OBSERVED_SQL, [due["function_id"], slots.since, slots.due])
     return [outcome for outcome in (once, slots.outcome) if outcome]
+
+
+def _look_at(owner: Context, due: dict[str, Any]) -> tuple[str | None, Slots]:
+    """What is due of the function's latest version: this version, once, and a slot of its schedule."""
+    function = owner.ledger.latest(due["function_id"])
+    once, slots = None, Slots(due["since"])
+    if function is None or function.is_deleted:
+        return once, slots
+    if function.status == "scheduled":
+        once = _request(owner, function, "version", str(function.seq))
+    schedule = (function.metadata or {}).get("schedule")
+    return once, slots if schedule is None else _slots(owner, function, schedule, due["since"])
 
 
 def _slots(owner: Context, function: Span, schedule: Any, since: datetime) -> Slots:

@@ -11,10 +11,11 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from ledger.errors import LedgerError, VersionConflict
+from ledger.errors import InvalidInput, LedgerError, VersionConflict
 from ledger.span import format_instant
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ MAX_ATTEMPTS: Final = 3
 LEASE_MARGIN_S: Final = 3  # what the loader keeps back from its time, and clocks that differ
 BACKOFF_S: Final = (5, 20)
 DEFER_S: Final = 5
-# Not the function's doing: the request goes back, and the attempt does not count.
-DEFERRED: Final = frozenset({"busy", "sandbox_unavailable"})
+# What a run came to: the function's doing, or its owner's. Anything else is tried again.
+FINAL: Final = frozenset(
+    ["rejected", "quota_exceeded", "timeout", "memory", "recursion", "output_too_large", "unsupported", "runtime"]
+    + ["compile"]
+)
+# No run is possible at all: the attempt does not count, and this worker ends.
+UNABLE: Final = frozenset(["sandbox_unavailable", "verification_failed", "not_allowed", "not_found"])
+OURS: Final = ("attempt", "lease_until", "retry_at", "worker_trace_id", "execution_id", "caused_by")
 
-CLAIM_SQL: Final = "SELECT * FROM ledger.claim_request()"
+CLAIM_SQL: Final = "SELECT * FROM ledger.claim_request(%s)"
 
 
 class Input(BaseModel):
@@ -56,28 +63,30 @@ def main(ctx: Context) -> dict[str, Any]:
     limit = ctx.parse(Input).limit
     started = time.monotonic()
     run_s = ctx.sandbox.limits.timeout_ms / 1000 + RESERVE_S
-    counts = Counter(claimed=0, complete=0, error=0, dead=0, deferred=0, lost=0)
+    counts = Counter(claimed=0, complete=0, error=0, dead=0, deferred=0, retried=0, lost=0)
+    busy: list[UUID] = []  # functions with no place free: each is tried once, or their requests would fill the ledger
     while limit is None or counts["claimed"] < limit:
         if time.monotonic() - started >= WORK_S or ctx.deadline.left_s() < run_s:
             break
-        claim = _claim(ctx)
+        claim = _claim(ctx, busy)
         if claim is None:
             break
-        counts["claimed"] += 1
-        counts[claim.outcome or _carry_out(claim)] += 1
+        outcome = claim.outcome or _carry_out(claim)
+        if outcome == "deferred" and claim.request.parent_id:
+            busy.append(claim.request.parent_id)
+        counts.update(["claimed", outcome])
     return dict(counts)
 
 
-def _claim(ctx: Context) -> Claim | None:
+def _claim(ctx: Context, busy: list[UUID]) -> Claim | None:
     """The next request, as `running`, or as `dead` if it has been tried often enough."""
     with ctx.transaction() as tx:
-        rows = tx.ledger.query(CLAIM_SQL)
+        rows = tx.ledger.query(CLAIM_SQL, [busy])
         if not rows:
             return None
         row = rows[0]
         request = tx.acting_as(row["owner_id"], row["tenant_id"]).ledger.latest(row["request_id"])
         if request is None:
-            ctx.log.error("ERROR the queue is off: run `loglineos queue rebuild`", request_id=str(row["request_id"]))
             raise ctx.failed("internal", "a pending request is not in the ledger")
         trace_id = request.trace_id
         within = tx.acting_as(row["owner_id"], row["tenant_id"], trace_id)
@@ -85,27 +94,31 @@ def _claim(ctx: Context) -> Claim | None:
             return Claim(within, _bury(within, request, row["attempts"]), "dead")
         attempt = row["attempts"] + 1
         lease_until = ctx.now() + timedelta(seconds=ctx.deadline.left_s() + LEASE_MARGIN_S)
-        retry_at = lease_until + timedelta(seconds=BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1])
-        running = within.ledger.append_version(
-            request,
-            who=WHO,
-            did="claimed",
-            status="running",
-            metadata={
-                **(request.metadata or {}),
-                "attempt": attempt,
-                "lease_until": format_instant(lease_until),
-                "retry_at": format_instant(retry_at),
-                "worker_trace_id": ctx.trace_id,
-            },
-        )
+        ours = {
+            "attempt": attempt,
+            "lease_until": format_instant(lease_until),
+            "retry_at": format_instant(lease_until + _backoff(attempt)),
+            "worker_trace_id": ctx.trace_id,
+        }
+        metadata = {**(request.metadata or {}), **ours}
+        try:
+            running = within.ledger.append_version(
+                request, who=WHO, did="claimed", status="running", error=None, metadata=metadata
+            )
+        except InvalidInput:  # only its size can be wrong
+            error = {"code": "too_large", "message": "the request leaves no room for its next version; shorten it"}
+            return Claim(within, _next_version(within, request, "error", error=error, metadata=ours), "error")
     return Claim(ctx.acting_as(row["owner_id"], row["tenant_id"], trace_id), running)
 
 
+def _backoff(attempt: int) -> timedelta:
+    return timedelta(seconds=BACKOFF_S[min(attempt, len(BACKOFF_S)) - 1])
+
+
 def _bury(owner: Context, request: Span, attempts: int) -> Span:
-    error = {"code": "dead", "message": f"{attempts} workers died while they ran it"}
+    error = {"code": "dead", "message": f"tried {attempts} times, and no run came to an end"}
     owner.log.error("ERROR request dead", request_id=str(request.id), tenant_id=request.tenant_id, attempts=attempts)
-    dead = owner.ledger.append_version(request, who=WHO, did="gave up", status="dead", error=error)
+    dead = _next_version(owner, request, "dead", did="gave up", error=error, metadata=request.metadata or {})
     cause = {key: value for key, value in (request.metadata or {}).items() if key == "caused_by"}
     owner.ledger.append(
         entity_type="error_report",
@@ -121,7 +134,7 @@ def _bury(owner: Context, request: Span, attempts: int) -> Span:
 
 
 def _carry_out(claim: Claim) -> str:
-    """Run the function and say what came of it in the request's last version."""
+    """Run the function and say what came of it in the request's next version."""
     owner, request = claim.owner, claim.request
     metadata = {key: value for key, value in (request.metadata or {}).items() if key not in ("lease_until", "retry_at")}
     given: dict[str, Any] = {"function_id": str(request.parent_id)}
@@ -132,23 +145,52 @@ def _carry_out(claim: Claim) -> str:
     except LedgerError as error:
         if error.code == "ledger_unavailable":
             raise  # the lease brings it back
-        if error.code in DEFERRED:
-            retry_at = format_instant(owner.now() + timedelta(seconds=DEFER_S))
-            metadata |= {"attempt": metadata["attempt"] - 1, "retry_at": retry_at}
-            return _finish(owner, request, "deferred", status="scheduled", metadata=metadata)
-        details = {"code": error.code, "message": error.message, **error.details}
-        if "execution_id" in details:
-            metadata["execution_id"] = details["execution_id"]
-        return _finish(owner, request, "error", status="error", error=details, metadata=metadata)
+        return _failed(claim, metadata, error)
     metadata["execution_id"] = done["execution_id"]
-    return _finish(owner, request, "complete", status="complete", metadata=metadata)
+    return _finish(owner, request, "complete", "complete", metadata=metadata)
 
 
-def _finish(owner: Context, request: Span, outcome: str, **changes: Any) -> str:
+def _failed(claim: Claim, metadata: dict[str, Any], error: LedgerError) -> str:
+    owner, request = claim.owner, claim.request
+    details = {"code": error.code, "message": error.message, **error.details}
+    if error.code in FINAL:
+        metadata |= {key: details[key] for key in ("execution_id",) if key in details}
+        return _finish(owner, request, "error", "error", error=details, metadata=metadata)
+    counts = error.code != "busy" and error.code not in UNABLE
+    wait = _backoff(metadata["attempt"]) if counts else timedelta(seconds=DEFER_S)
+    metadata |= {"retry_at": format_instant(owner.now() + wait), "attempt": metadata["attempt"] - (not counts)}
+    outcome = "retried" if counts else "deferred"
+    outcome = _finish(owner, request, outcome, "scheduled", error=details, metadata=metadata)
+    if error.code in UNABLE:
+        raise error
+    return outcome
+
+
+def _finish(owner: Context, request: Span, outcome: str, status: str, **values: Any) -> str:
     try:
-        owner.ledger.append_version(request, who=WHO, did=outcome, **changes)
+        _next_version(owner, request, status, did=outcome, **values)
     except VersionConflict:
         # Its owner withdrew it meanwhile, or another worker has it: this one was away for longer than its lease.
         owner.log.warning("a request changed while it ran", request_id=str(request.id), outcome=outcome)
         return "lost"
     return outcome
+
+
+def _next_version(
+    owner: Context,
+    request: Span,
+    status: str,
+    *,
+    metadata: dict[str, Any],
+    did: str = "error",
+    error: dict[str, Any] | None = None,
+) -> Span:
+    """Append it, and if it is too large, without what its owner filled it with."""
+    changes: dict[str, Any] = {"who": WHO, "did": did, "status": status}
+    try:
+        return owner.ledger.append_version(request, **changes, metadata=metadata, error=error)
+    except InvalidInput:
+        bare = dict.fromkeys(("related_to", "name", "description", "code", "language", "runtime", "input", "output"))
+        brief = error and {"code": error["code"], "message": error["message"][:1000]}
+        ours = {key: metadata[key] for key in OURS if key in metadata}
+        return owner.ledger.append_version(request, **changes, **bare, this="run_code", metadata=ours, error=brief)

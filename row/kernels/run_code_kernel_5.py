@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictStr
 
-from ledger.errors import InvalidInput, LedgerError, QuotaExceeded
+from ledger.errors import InvalidInput, LedgerError, QuotaExceeded, VersionConflict
 from ledger.ids import derived_id
 from ledger.override import override_problem
 
@@ -157,7 +157,9 @@ def _spend(ctx: Context, request: Input, function: Span) -> bool:
 def _record_violation(ctx: Context, function: Span, error: QuotaExceeded) -> None:
     """One for each function, user and day: who goes on trying adds nothing."""
     span_id = derived_id("policy_violation", str(function.id), ctx.user_id, error.details["resets_at"])
-    if ctx.ledger.latest(span_id) is None:
+    if ctx.ledger.latest(span_id) is not None:
+        return
+    with suppress(VersionConflict):  # another run was refused at the same moment
         ctx.ledger.append(
             id=span_id,
             entity_type="policy_violation",
@@ -216,14 +218,20 @@ def _record(ctx: Context, run_id: UUID, function: Span, argument: Any, outcome: 
     try:
         return ctx.ledger.append_many([execution, *marks])[0]
     except InvalidInput:
-        # Only size can be wrong here: argument, output and what it printed do not fit into one span. It has run.
-        execution |= {
-            "status": "error",
-            "output": None,
-            "error": {"code": "output_too_large", "message": "input, output and printed text must fit into 1 MB"},
-            "metadata": {**metadata, "printed": ""},
-        }
-        return ctx.ledger.append_many([execution, *marks])[0]
+        # Only size can be wrong here: input, output and what it printed do not fit into one span. It has run.
+        return ctx.ledger.append_many([_shortened(execution), *marks])[0]
+
+
+def _shortened(execution: dict[str, Any]) -> dict[str, Any]:
+    """The execution without what can be large; the function's own error stays what it was."""
+    error = {"code": "output_too_large", "message": "input, output and printed text must fit into 1 MB together"}
+    own = execution["error"]
+    if own is not None:
+        error = {"code": own["code"], "message": own["message"][:1000]}
+    status = execution["status"] if own else "error"
+    bare = dict.fromkeys(("name", "input", "output"))
+    metadata = {**execution["metadata"], "printed": "", "omitted": ["name", "input", "output", "printed"]}
+    return {**execution, **bare, "status": status, "error": error, "metadata": metadata}
 
 
 def _cause(ctx: Context) -> dict[str, Any]:

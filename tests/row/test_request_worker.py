@@ -11,7 +11,7 @@ from ledger.proof import verify
 from tests.row.queue_kit import ECHO, WORKER, add_function, agent, ask, executions, pending, states
 from tests.stage0_loader.stage import Stage
 
-IDLE = {"claimed": 0, "complete": 0, "error": 0, "dead": 0, "deferred": 0, "lost": 0}
+IDLE = {"claimed": 0, "complete": 0, "error": 0, "dead": 0, "deferred": 0, "retried": 0, "lost": 0}
 
 
 def test_a_request_runs_and_every_transition_is_a_span(own: Stage) -> None:
