@@ -30,10 +30,8 @@ LEASE_MARGIN_S: Final = 3  # what the loader keeps back from its time, and clock
 BACKOFF_S: Final = (5, 20)
 DEFER_S: Final = 5
 # What a run came to: the function's doing, or its owner's. Anything else is tried again.
-FINAL: Final = frozenset(
-    ["rejected", "quota_exceeded", "timeout", "memory", "recursion", "output_too_large", "unsupported", "runtime"]
-    + ["compile"]
-)
+RUN: Final = ("timeout", "memory", "recursion", "output_too_large", "unsupported", "runtime", "compile")
+FINAL: Final = frozenset(["rejected", "quota_exceeded", *RUN])
 # No run is possible at all: the attempt does not count, and this worker ends.
 UNABLE: Final = frozenset(["sandbox_unavailable", "verification_failed", "not_allowed", "not_found"])
 OURS: Final = ("attempt", "lease_until", "retry_at", "worker_trace_id", "execution_id", "caused_by")

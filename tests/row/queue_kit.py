@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
 from ledger.ids import new_id
 from ledger.span import Span
-from tests.stage0_loader.stage import Answer, Stage
+from tests.stage0_loader.stage import MANIFEST_SEQ, Answer, Stage, manifest
 
 RUN_CODE: Final = UUID("00000000-0000-4000-8000-000000000001")
 OBSERVER: Final = UUID("00000000-0000-4000-8000-000000000002")
 WORKER: Final = UUID("00000000-0000-4000-8000-000000000003")
+FOREVER: Final = "def main(input):\n    while True:\n        pass\n"
 ECHO: Final = "def main(input):\n    return {'echo': input}\n"
 
 
@@ -57,6 +60,21 @@ def agent(stage: Stage, kernel: UUID, given: dict[str, Any] | None = None, **opt
 def states(stage: Stage, request: UUID) -> list[str | None]:
     """The states that a request went through."""
     return [span.status for span in stage.spans(id=request)]
+
+
+def restrict(stage: Stage, seq: int = MANIFEST_SEQ + 1, **changes: Any) -> None:
+    """Publish the manifest with these values changed, each an object of which the rest stays."""
+    released = dict(manifest().metadata or {})
+    merged = {name: {**released.get(name, {}), **value} for name, value in changes.items()}
+    stage.seed(manifest(seq, **merged))
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for what another process does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
 
 
 def executions(stage: Stage, function: UUID) -> list[Span]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -13,27 +11,9 @@ from stage0_loader.audit import Audit
 from stage0_loader.claim import RequestInProgress, claim
 from tests.stage0_loader.counting import COUNTER, request, runs, unfinished
 from tests.stage0_loader.stage import NOT_LISTED, Stage
-from tests.stage0_loader.worker import invoke
+from tests.stage0_loader.worker import PROCESSES, at_once
 
-PROCESSES = 8
 SLOW_COUNTER = COUNTER.replace("    return", "    __import__('time').sleep(0.3)\n    return")
-
-
-def at_once(stage: Stage, kernel: UUID, tenant: str, **fields: Any) -> list[dict[str, Any]]:
-    """The same boot by eight processes at once."""
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.stage0_loader.worker"])
-    start, answers = processes.Barrier(PROCESSES), processes.Queue()
-    event = {"action": "boot", "boot_function_id": str(kernel), "user_id": "alice", "tenant_id": tenant, **fields}
-    workers = [
-        processes.Process(target=invoke, args=(stage.environment, event, start, answers)) for _ in range(PROCESSES)
-    ]
-    for worker in workers:
-        worker.start()
-    found = [answers.get(timeout=40) for _ in workers]
-    for worker in workers:
-        worker.join(10)
-    return found
 
 
 def test_of_eight_concurrent_repeats_exactly_one_runs(stage: Stage, tenant: str) -> None:
