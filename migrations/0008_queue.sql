@@ -75,12 +75,12 @@ CREATE TRIGGER ur_follow_request AFTER INSERT ON ledger.universal_registry
   FOR EACH ROW WHEN (NEW.entity_type = 'request' AND NEW.tenant_id IS NOT NULL AND NEW.owner_id <> 'system')
   EXECUTE FUNCTION ledger_idx.follow_request();
 
--- Locks the oldest request of the tenant whose turn it is, until the caller's transaction ends. The caller appends
--- its next version within that transaction, and so moves it; else it is where it was. Requests for the functions
--- p_busy are left for later. The lock is the one that the version guard takes for an append to the request, and it is
+-- Locks the oldest request of the tenant whose turn it is, until the caller's transaction ends: of p_tenant first,
+-- whose turn the caller knows to be unfinished. The caller appends its next version within that transaction, and so
+-- moves it; else it is where it was. Requests for the functions p_busy are left for later. The lock is the one that the version guard takes for an append to the request, and it is
 -- taken first here too: so a claim and its owner's withdrawal never wait for each other in a circle. The ledger has
 -- the last word: an entry that it does not confirm is passed over.
-CREATE FUNCTION ledger.claim_request(p_busy uuid[])
+CREATE FUNCTION ledger.claim_request(p_busy uuid[], p_tenant text)
 RETURNS TABLE (request_id uuid, tenant_id text, owner_id text, attempts integer)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -101,7 +101,7 @@ BEGIN
                           WHERE p.tenant_id = w.tenant_id AND p.ready_at <= statement_timestamp()
                           ORDER BY p.ready_at LIMIT 1) oldest
       LEFT JOIN ledger_idx.turn t ON t.tenant_id = w.tenant_id
-     ORDER BY t.served_at NULLS FIRST, oldest.ready_at, w.tenant_id
+     ORDER BY (w.tenant_id = p_tenant) IS NOT TRUE, t.served_at NULLS FIRST, oldest.ready_at, w.tenant_id
   LOOP
     FOR next_id IN
       SELECT p.request_id FROM ledger_idx.pending p
@@ -288,10 +288,10 @@ END
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA ledger_idx FROM PUBLIC;
-REVOKE ALL ON FUNCTION ledger.claim_request(uuid[]), ledger.claim_due_function(),
+REVOKE ALL ON FUNCTION ledger.claim_request(uuid[], text), ledger.claim_due_function(),
   ledger.function_observed(uuid, timestamptz, timestamptz), ledger.begin_run(uuid, uuid, integer, integer),
   ledger.end_run(uuid), ledger.quota_used(text), ledger.rebuild_pending(), ledger.rebuild_schedule() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ledger.claim_request(uuid[]), ledger.claim_due_function(),
+GRANT EXECUTE ON FUNCTION ledger.claim_request(uuid[], text), ledger.claim_due_function(),
   ledger.function_observed(uuid, timestamptz, timestamptz), ledger.begin_run(uuid, uuid, integer, integer),
   ledger.end_run(uuid), ledger.quota_used(text) TO lambda_exec;
 

@@ -29,6 +29,8 @@ MAX_ATTEMPTS: Final = 3
 LEASE_MARGIN_S: Final = 3  # what the loader keeps back from its time, and clocks that differ
 BACKOFF_S: Final = (5, 20)
 DEFER_S: Final = 5
+TURN: Final = 16  # what a worker runs of one tenant before it looks for the next: a new tenant needs a new sandbox
+TURN_S: Final = 1.0
 # What a run came to: the function's doing, or its owner's. Anything else is tried again.
 RUN: Final = ("timeout", "memory", "recursion", "output_too_large", "unsupported", "runtime", "compile")
 FINAL: Final = frozenset(["rejected", "quota_exceeded", *RUN])
@@ -36,7 +38,7 @@ FINAL: Final = frozenset(["rejected", "quota_exceeded", *RUN])
 UNABLE: Final = frozenset(["sandbox_unavailable", "verification_failed", "not_allowed", "not_found"])
 OURS: Final = ("attempt", "lease_until", "retry_at", "worker_trace_id", "execution_id", "caused_by")
 
-CLAIM_SQL: Final = "SELECT * FROM ledger.claim_request(%s)"
+CLAIM_SQL: Final = "SELECT * FROM ledger.claim_request(%s, %s)"
 
 
 class Input(BaseModel):
@@ -56,6 +58,25 @@ class Claim:
     outcome: str | None = None
 
 
+@dataclass
+class Turn:
+    """A tenant's turn at this worker."""
+
+    tenant: str | None = None
+    left: int = 0
+    until: float = 0.0
+
+    def unfinished(self) -> str | None:
+        """The tenant, if it is still its turn."""
+        return self.tenant if self.left > 0 and time.monotonic() < self.until else None
+
+    def count(self, tenant: str | None) -> None:
+        """A request of this tenant was claimed."""
+        if tenant != self.unfinished():
+            self.tenant, self.left, self.until = tenant, TURN, time.monotonic() + TURN_S
+        self.left -= 1
+
+
 def main(ctx: Context) -> dict[str, Any]:
     """Claim and run, one after the other, until there is nothing to do or no time to do it."""
     limit = ctx.parse(Input).limit
@@ -63,12 +84,14 @@ def main(ctx: Context) -> dict[str, Any]:
     run_s = ctx.sandbox.limits.timeout_ms / 1000 + RESERVE_S
     counts = Counter(claimed=0, complete=0, error=0, dead=0, deferred=0, retried=0, lost=0)
     busy: list[UUID] = []  # functions with no place free: each is tried once, or their requests would fill the ledger
+    turn = Turn()
     while limit is None or counts["claimed"] < limit:
         if time.monotonic() - started >= WORK_S or ctx.deadline.left_s() < run_s:
             break
-        claim = _claim(ctx, busy)
+        claim = _claim(ctx, busy, turn.unfinished())
         if claim is None:
             break
+        turn.count(claim.owner.tenant_id)
         outcome = claim.outcome or _carry_out(claim)
         if outcome == "deferred" and claim.request.parent_id:
             busy.append(claim.request.parent_id)
@@ -76,10 +99,10 @@ def main(ctx: Context) -> dict[str, Any]:
     return dict(counts)
 
 
-def _claim(ctx: Context, busy: list[UUID]) -> Claim | None:
+def _claim(ctx: Context, busy: list[UUID], tenant: str | None) -> Claim | None:
     """The next request, as `running`, or as `dead` if it has been tried often enough."""
     with ctx.transaction() as tx:
-        rows = tx.ledger.query(CLAIM_SQL, [busy])
+        rows = tx.ledger.query(CLAIM_SQL, [busy, tenant])
         if not rows:
             return None
         row = rows[0]
