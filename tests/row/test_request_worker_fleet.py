@@ -11,8 +11,8 @@ from tests.row.queue_kit import WORKER, add_function, pending, restrict
 from tests.stage0_loader.stage import Stage
 from tests.stage0_loader.worker import at_once
 
-TENANTS: Final = 20
-REQUESTS: Final = 1000
+TENANTS: Final = 8
+REQUESTS: Final = 800
 VERSIONS: Final = """
 SELECT id FROM ledger.universal_registry WHERE entity_type = 'request'
  GROUP BY id HAVING array_agg(status ORDER BY seq) = ARRAY['scheduled', 'running', 'complete']

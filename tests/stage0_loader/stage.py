@@ -174,6 +174,7 @@ class Stage:
             self.superuser.execute(
                 f"UPDATE ledger.universal_registry SET {assignment} WHERE id = %s".encode(), [*parameters, span_id]
             )
+            self.superuser.execute("ALTER TABLE ledger.universal_registry ENABLE TRIGGER ALL")
             for trigger in ("ur_append_only", "ur_append_only_row", "ur_guard_insert"):
                 self.superuser.execute(
                     f"ALTER TABLE ledger.universal_registry ENABLE ALWAYS TRIGGER {trigger}".encode()
