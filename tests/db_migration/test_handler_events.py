@@ -14,10 +14,10 @@ WRONG: list[tuple[Any, str, str]] = [
     (None, "event", "JSON object"),
     ([], "event", "JSON object"),
     ("migrate", "event", "JSON object"),
-    ({}, "action", "migrate, seed, query"),
-    ({"action": None}, "action", "migrate, seed, query"),
-    ({"action": "drop"}, "action", "migrate, seed, query"),
-    ({"action": ["migrate"]}, "action", "migrate, seed, query"),
+    ({}, "action", "migrate, seed, query, queue"),
+    ({"action": None}, "action", "migrate, seed, query, queue"),
+    ({"action": "drop"}, "action", "migrate, seed, query, queue"),
+    ({"action": ["migrate"]}, "action", "migrate, seed, query, queue"),
     ({"action": "migrate", "phase": "during"}, "phase", "'pre' or 'post'"),
     ({"action": "migrate", "dry_run": "yes"}, "dry_run", "boolean"),
     ({"action": "migrate", "dryrun": True}, "dryrun", "dry_run"),
@@ -30,6 +30,8 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"action": "query", "sql": "SELECT 1", "params": {}}, "params", "list"),
     ({"action": "query", "sql": "SELECT 1", "params": [1] * 1001}, "params", "1000"),
     ({"action": "query", "sql": "SELECT 1", "role": "admin"}, "role", "sql"),
+    ({"action": "queue", "rebuild": "yes"}, "rebuild", "boolean"),
+    ({"action": "queue", "limit": 5}, "limit", "rebuild"),
 ]
 
 
@@ -45,7 +47,7 @@ PASSWORD = "never-show-this-word"
 UNREACHABLE = {"DATABASE_URL": f"postgresql://postgres:{PASSWORD}@127.0.0.1:1/x"}
 
 
-@pytest.mark.parametrize("action", ["migrate", "seed", "query"])
+@pytest.mark.parametrize("action", ["migrate", "seed", "query", "queue"])
 @pytest.mark.parametrize(
     "url",
     [

@@ -33,6 +33,16 @@ ATTEMPTS = [
     "SELECT * FROM ledger_idx.policy",
     "UPDATE ledger_idx.policy SET ran_at = 'infinity'",
     "SELECT * FROM ledger_idx.latest_policy",
+    "SELECT * FROM ledger_idx.pending",
+    "SELECT * FROM ledger_idx.unfinished_request",
+    "SELECT * FROM ledger_idx.dead_request",
+    "SELECT * FROM ledger_idx.schedule",
+    "SELECT * FROM ledger_idx.scheduled_function",
+    "SELECT * FROM ledger_idx.running",
+    "SELECT * FROM ledger_idx.turn",
+    "DELETE FROM ledger_idx.pending",
+    "SELECT ledger.rebuild_pending()",
+    "SELECT ledger.rebuild_schedule()",
     "INSERT INTO ledger_idx.era (era, reason) VALUES (9, 'x')",
     "UPDATE ledger_idx.usage SET used = 0",
     "DELETE FROM ledger_idx.refusal",
@@ -104,8 +114,20 @@ FUNCTIONS = {
     "ledger.committed_after": {"lambda_exec"},
     "ledger.rebuild_policies": set[str](),
     "ledger_idx.follow_policy": set[str](),
+    "ledger.claim_request": {"lambda_exec"},
+    "ledger.claim_due_function": {"lambda_exec"},
+    "ledger.function_observed": {"lambda_exec"},
+    "ledger.begin_run": {"lambda_exec"},
+    "ledger.end_run": {"lambda_exec"},
+    "ledger.quota_used": {"lambda_exec"},
+    "ledger.rebuild_pending": set[str](),
+    "ledger.rebuild_schedule": set[str](),
     "ledger.guard_insert": set[str](),
     "ledger.refuse_change": set[str](),
+    "ledger_idx.instant": set[str](),
+    "ledger_idx.attempts": set[str](),
+    "ledger_idx.follow_request": set[str](),
+    "ledger_idx.follow_function": set[str](),
 }
 OURS = "n.nspname IN ('ledger', 'ledger_idx', 'app')"
 
@@ -156,6 +178,8 @@ def test_definer_functions_fix_their_search_path_and_belong_to_admin(migrated: T
         "current_era", "is_latest", "search_memory", "spend_quota", "count_refusal", "guard_insert",
         "invitation_owner", "device_for_token",
         "take_policy", "find_policy", "policy_behind", "committed_after", "follow_policy",
+        "follow_request", "follow_function", "claim_request", "claim_due_function", "function_observed",
+        "begin_run", "end_run", "quota_used",
     }  # fmt: skip
     for row in rows:
         assert row["owner"] == "admin", row

@@ -12,7 +12,7 @@ from nacl.signing import SigningKey
 from ledger.ids import MANIFEST_ID
 from ledger.proof import verify
 from tests.conftest import LOADER_KEY, ROW_KEY
-from tests.stage0_loader.stage import MEMORY_KERNEL, NOTHING, Answer, Stage, manifest, row
+from tests.stage0_loader.stage import MEMORY_KERNEL, NOTHING, UNSEEDED, Answer, Stage, manifest, row
 
 STRANGER = SigningKey(b"a key that nobody has announced!")
 HASH = "its columns do not match its hash"
@@ -86,7 +86,7 @@ def test_a_kernel_that_cannot_be_trusted_does_not_run(
 
 
 def test_a_kernel_of_another_owner_does_not_run_even_if_a_row_key_signed_it(own: Stage) -> None:
-    kernel = UUID("00000000-0000-4000-8000-000000000001")
+    kernel = UNSEEDED
     own.insert_as_admin(row(kernel, "function", 9, name="x", code=NOTHING).with_values(owner_id="mallory"), ROW_KEY)
     require_alarm(own, own.boot(kernel), kernel, "it does not belong to the system")
 
