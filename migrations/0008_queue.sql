@@ -114,10 +114,10 @@ BEGIN
         SELECT u.request_id, u.tenant_id, u.owner_id, u.attempts FROM ledger_idx.unfinished_request u
          WHERE u.request_id = next_id AND u.ready_at <= statement_timestamp();
       CONTINUE WHEN NOT FOUND;
-      INSERT INTO ledger_idx.turn AS t VALUES (candidate, clock_timestamp()) ON CONFLICT DO NOTHING;
-      UPDATE ledger_idx.turn t SET served_at = clock_timestamp()  -- unless another worker is just doing that
-       WHERE t.tenant_id = (SELECT f.tenant_id FROM ledger_idx.turn f WHERE f.tenant_id = candidate
-                               FOR UPDATE SKIP LOCKED);
+      IF pg_try_advisory_xact_lock(hashtextextended('turn ' || candidate, 0)) THEN  -- else another is just doing that
+        INSERT INTO ledger_idx.turn AS t VALUES (candidate, clock_timestamp())
+          ON CONFLICT (tenant_id) DO UPDATE SET served_at = excluded.served_at;
+      END IF;
       RETURN;
     END LOOP;
   END LOOP;
