@@ -38,7 +38,7 @@ $$;
 CREATE TRIGGER ur_follow_policy AFTER INSERT ON ledger.universal_registry
   FOR EACH ROW WHEN (NEW.entity_type = 'policy') EXECUTE FUNCTION ledger_idx.follow_policy();
 
--- Puts back what the spans say and answers how far the table was off, as ledger.rebuild_queue() does.
+-- Puts back what the spans say and answers how far the table was off, as ledger.rebuild_pending() does.
 CREATE FUNCTION ledger.rebuild_policies()
 RETURNS TABLE (index text, entries bigint, missing bigint, wrong bigint, surplus bigint)
 LANGUAGE plpgsql VOLATILE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $$
