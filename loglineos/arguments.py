@@ -17,8 +17,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def identity_options(command: Command) -> Command:
     """`--user` and `--tenant`: whom the command acts as. IAM (or access to this machine) decides who may."""
-    command = click.option("--user", default="edge:stage0", show_default=True, help="Act as this user.")(command)
-    return click.option("--tenant", default="system", show_default=True, help="Act in this tenant.")(command)
+    for name, default, sentence in (
+        ("user", "edge:stage0", "Act as this user."),
+        ("tenant", "system", "Act in this tenant."),
+    ):
+        variable = f"LOGLINEOS_{name.upper()}"
+        command = click.option(
+            f"--{name}", default=default, envvar=variable, show_default=True, show_envvar=True, help=sentence
+        )(command)
+    return command
 
 
 def read_json(text: str, name: str) -> Any:
@@ -26,14 +33,19 @@ def read_json(text: str, name: str) -> Any:
     if text == "-":
         text = sys.stdin.read()
     elif text.startswith("@"):
-        try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise click.BadParameter(f"cannot read {text[1:]}: {error}", param_hint=name) from error
+        text = read_text(Path(text[1:]), name)
     try:
         return json.loads(text, object_pairs_hook=_once)
     except ValueError as error:
         raise click.BadParameter(f"expected JSON, @file or -: {error}", param_hint=name) from error
+
+
+def read_text(path: Path, name: str, step: str = "") -> str:
+    """A text file that an argument names; `step` says what to do if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"cannot read {path}: {error}. {step}".strip(), param_hint=name) from error
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

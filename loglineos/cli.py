@@ -12,6 +12,7 @@ import click
 
 from ledger.errors import LedgerError, LedgerUnavailable
 from loglineos.aws import EmulatorError
+from loglineos.function_commands import function
 from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
@@ -28,7 +29,7 @@ def cli(env: str | None) -> None:
     """LogLineOS: an append-only ledger of signed spans that boots its own code."""
 
 
-for _command in (up, down, status, migrate, seed, query, boot, append, timeline, health, queue):
+for _command in (up, down, status, migrate, seed, query, boot, append, timeline, health, queue, function):
     cli.add_command(_command)
 
 

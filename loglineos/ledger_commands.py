@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import click
 
-from loglineos.arguments import identity_options, json_option, read_json
+from loglineos.arguments import identity_options, json_option, read_json, read_text
 from loglineos.backend import Backend, CommandFailed, choose_backend
 from loglineos.output import Output
 from loglineos.spans import proof_of, show_spans
@@ -125,9 +126,14 @@ def _kernel_id(backend: Backend, kernel: str) -> str:
 @identity_options
 @json_option
 def append(span: str, user: str, tenant: str, as_json: bool) -> None:
-    """Append one span, or a list of them, all or none."""
+    """Append one span, or a list of them, all or none.
+
+    A span's `code_file` names the file that its `code` is in, seen from the span's own file.
+    """
     output = Output(as_json)
     given = read_json(span, "SPAN")
+    folder = Path(span[1:]).parent if span.startswith("@") else Path()
+    given = [_with_code(one, folder) for one in given] if isinstance(given, list) else _with_code(given, folder)
     event = {"action": "append", "spans" if isinstance(given, list) else "span": given}
     body = choose_backend().load({**event, "user_id": user, "tenant_id": tenant})
     if as_json:
@@ -137,6 +143,14 @@ def append(span: str, user: str, tenant: str, as_json: bool) -> None:
             (s["id"], s["seq"], "appended" if s["inserted"] else "was there", s["curr_hash"]) for s in body["spans"]
         ]
         output.table(["id", "seq", "", "hash"], rows)
+
+
+def _with_code(span: Any, folder: Path) -> Any:
+    """The rows of `row/` name the files of their code in the same way."""
+    if not isinstance(span, dict) or "code_file" not in span:
+        return span
+    kept = {name: value for name, value in span.items() if name != "code_file"}
+    return {**kept, "code": read_text(folder / str(span["code_file"]), "SPAN")}
 
 
 @click.command()
@@ -161,7 +175,7 @@ def timeline(follow: bool, limit: int, entity_type: str | None, user: str, tenan
             show_spans(output, body["spans"])
         return
     # A page's cursor is its oldest span: from there on everything comes again, in commit order, and nothing is missed.
-    after, header = body["cursor"], True
+    after, header = body["cursor"] if body["spans"] else "beginning", True
     while True:
         body = backend.load({**event, "limit": 1000, "after": after})
         show_spans(output, body["spans"], header=header)

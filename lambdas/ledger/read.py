@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-from .database import Identity, Queries
+from .database import Identity, Queries, Row
 from .errors import InvalidInput
 from .span import COLUMNS, Span
 
@@ -22,6 +22,9 @@ SELECT * FROM (
 """
 _VERSIONS: Final[LiteralString] = "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq"
 _PAGE: Final[LiteralString] = "SELECT * FROM ledger.timeline(%s, %s, %s::text::xid8, %s, %s, %s)"
+_PAGE_WITH_LATEST: Final[LiteralString] = """
+SELECT *, ledger.is_latest(id, seq) AS is_latest FROM ledger.timeline(%s, %s, %s::text::xid8, %s, %s, %s)
+"""
 
 
 @dataclass(frozen=True, order=True)
@@ -94,6 +97,16 @@ def newest_page(
     return _page(database, identity, False, before, limit, entity_type)
 
 
+def newest_latest(
+    database: Queries, identity: Identity, *, before: Cursor = END, limit: int = 50, entity_type: str | None = None
+) -> Page:
+    """`newest_page` without what has a later version, be it a tombstone or hidden. It may be empty before the end is
+    reached: at the end its cursor is `before`."""
+    rows = _rows(database, identity, _PAGE_WITH_LATEST, False, before, limit, entity_type)
+    spans = [span_of(row) for row in rows if row["is_latest"]]
+    return Page(spans, cursor_of(span_of(rows[-1])) if rows else before)
+
+
 def next_page(
     database: Queries, identity: Identity, *, after: Cursor, limit: int = 50, entity_type: str | None = None
 ) -> Page:
@@ -107,9 +120,21 @@ def next_page(
 def _page(
     database: Queries, identity: Identity, forward: bool, cursor: Cursor, limit: int, entity_type: str | None
 ) -> Page:
+    rows = _rows(database, identity, _PAGE, forward, cursor, limit, entity_type)
+    spans = [span_of(row) for row in rows]
+    return Page(spans, cursor_of(spans[-1]) if spans else cursor)
+
+
+def _rows(
+    database: Queries,
+    identity: Identity,
+    statement: LiteralString,
+    forward: bool,
+    cursor: Cursor,
+    limit: int,
+    entity_type: str | None,
+) -> list[Row]:
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidInput("limit", f"a number from 1 to {MAX_PAGE}")
     place = (cursor.era, str(cursor.xid), cursor.position)
-    rows = database.query(identity, _PAGE, [forward, *place, limit, entity_type])
-    spans = [span_of(row) for row in rows]
-    return Page(spans, cursor_of(spans[-1]) if spans else cursor)
+    return database.query(identity, statement, [forward, *place, limit, entity_type])

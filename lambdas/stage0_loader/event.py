@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from ledger.canonical import check
 from ledger.database import Identity
@@ -63,13 +63,17 @@ class Append(Event):
 
 
 class Timeline(Event):
-    """A page: newest first from `before`, or in commit order from `after` (`beginning`, or a page's cursor)."""
+    """A page: newest first from `before`, or in commit order from `after` (`beginning`, or a page's cursor).
+
+    `latest`: newest first, and only the latest version of each span, unless that is a tombstone.
+    """
 
     action: Literal["timeline"]
     limit: Annotated[StrictInt, Field(ge=1, le=MAX_PAGE)] = 50
     entity_type: Name | None = None
     before: Name | None = None
     after: Name | None = None
+    latest: StrictBool = False
 
 
 class Health(Event):

@@ -12,7 +12,7 @@ from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
 from ledger.ids import new_id
 from ledger.proof import seal, span_hash
-from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_page, next_page
+from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
 from sandbox import Sandbox
 
@@ -98,9 +98,10 @@ def timeline(database: Database, request: Timeline) -> Page:
         raise InvalidInput("after", "expected either before (newest first) or after (commit order)")
     if request.after is None:
         before = Cursor.parse(request.before, "before") if request.before else END
-        return newest_page(
-            database, request.identity, before=before, limit=request.limit, entity_type=request.entity_type
-        )
+        read = newest_latest if request.latest else newest_page
+        return read(database, request.identity, before=before, limit=request.limit, entity_type=request.entity_type)
+    if request.latest:
+        raise InvalidInput("latest", "goes with before (newest first), not with after (commit order)")
     after = BEGINNING if request.after == "beginning" else Cursor.parse(request.after, "after")
     return next_page(database, request.identity, after=after, limit=request.limit, entity_type=request.entity_type)
 

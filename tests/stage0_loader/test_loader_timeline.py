@@ -17,7 +17,7 @@ NOTE: dict[str, Any] = {"entity_type": "note", "did": "wrote", "this": "it"}
 
 
 def page(stage: Stage, tenant: str, **fields: Any) -> Answer:
-    """A page of alice's timeline."""
+    """A page of alice's timeline, unless `user_id` says whose."""
     return stage.send({"action": "timeline", "user_id": "alice", "tenant_id": tenant, **fields})
 
 
@@ -147,3 +147,37 @@ def test_a_page_of_large_spans_fits_into_lambdas_answer_and_the_walk_misses_none
     answer = page(own, "acme", entity_type="note", **fields)
     assert len(answer.raw) < 6 * 1024 * 1024
     assert len(walk(own, "acme", "after", "beginning", 50, entity_type="note")) == 9
+
+
+def test_latest_leaves_out_what_is_outdated_deleted_or_hidden(stage: Stage, tenant: str) -> None:
+    ids = [
+        stage.append({**NOTE, "name": name, "visibility": "tenant"}, tenant=tenant).body["spans"][0]["id"]
+        for name in "abcd"
+    ]
+    for span_id, change in (
+        (ids[0], {"name": "a2"}),
+        (ids[1], {"is_deleted": True}),
+        (ids[2], {"visibility": "private"}),
+    ):
+        later = {**NOTE, "id": span_id, "seq": 1, "name": "later", "visibility": "tenant", **change}
+        assert stage.append(later, tenant=tenant).status == 200
+
+    def seen(user: str, limit: int) -> list[str]:
+        names, cursor = [], None
+        while True:
+            fields: dict[str, str] = {"before": cursor} if cursor else {}
+            body = page(stage, tenant, user_id=user, limit=limit, entity_type="note", latest=True, **fields).body
+            names += [span["name"] for span in body["spans"]]
+            if body["cursor"] == cursor:
+                return names
+            cursor = body["cursor"]
+
+    for limit in (1, 2, 100):
+        assert seen("alice", limit) == ["later", "a2", "d"]
+        assert seen("bob", limit) == ["a2", "d"]
+
+
+def test_latest_does_not_follow(stage: Stage, tenant: str) -> None:
+    error = page(stage, tenant, latest=True, after="beginning").error
+    assert error["field"] == "latest"
+    assert "not with after" in error["message"]
