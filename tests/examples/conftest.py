@@ -1,0 +1,8 @@
+"""The fixtures of the loader and of the command line: examples are tried as people come to them."""
+
+from __future__ import annotations
+
+from tests.cli.conftest import shell
+from tests.stage0_loader.conftest import own, shared, stage, tenant
+
+__all__ = ["own", "shared", "shell", "stage", "tenant"]
