@@ -70,9 +70,9 @@ class Turn:
         """The tenant, if it is still its turn."""
         return self.tenant if self.left > 0 and time.monotonic() < self.until else None
 
-    def count(self, tenant: str | None) -> None:
-        """A request of this tenant was claimed."""
-        if tenant != self.unfinished():
+    def count(self, tenant: str | None, asked: str | None) -> None:
+        """A request of this tenant was claimed where one of `asked` was preferred: another's turn begins."""
+        if tenant != asked:
             self.tenant, self.left, self.until = tenant, TURN, time.monotonic() + TURN_S
         self.left -= 1
 
@@ -88,10 +88,11 @@ def main(ctx: Context) -> dict[str, Any]:
     while limit is None or counts["claimed"] < limit:
         if time.monotonic() - started >= WORK_S or ctx.deadline.left_s() < run_s:
             break
-        claim = _claim(ctx, busy, turn.unfinished())
+        asked = turn.unfinished()
+        claim = _claim(ctx, busy, asked)
         if claim is None:
             break
-        turn.count(claim.owner.tenant_id)
+        turn.count(claim.owner.tenant_id, asked)
         outcome = claim.outcome or _carry_out(claim)
         if outcome == "deferred" and claim.request.parent_id:
             busy.append(claim.request.parent_id)
@@ -128,7 +129,7 @@ def _claim(ctx: Context, busy: list[UUID], tenant: str | None) -> Claim | None:
             )
         except InvalidInput:  # only its size can be wrong
             error = {"code": "too_large", "message": "the request leaves no room for its next version; shorten it"}
-            return Claim(within, _next_version(within, request, "error", error=error, metadata=ours), "error")
+            return Claim(within, _next_version(within, request, "error", error=error, metadata=metadata), "error")
     return Claim(ctx.acting_as(row["owner_id"], row["tenant_id"], trace_id), running)
 
 

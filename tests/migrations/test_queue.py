@@ -267,6 +267,12 @@ def test_what_is_dead_is_found_by_its_index(busy_ledger: TestLedger) -> None:
 
 
 def test_drafts_that_cannot_be_indexed_are_appended_all_the_same(admin: Connection) -> None:
-    for metadata in ({"retry_at": "x" * 5000}, {"retry_at": {"a": 1}}, {"attempt": "9" * 400}, {"attempt": []}):
+    strange: list[dict[str, Any]] = [
+        {"retry_at": "x" * 5000},
+        {"retry_at": {"a": 1}},
+        {"attempt": "9" * 400},
+        {"attempt": []},
+    ]
+    for metadata in strange:
         insert(admin, sealed(ALICE, **REQUEST, metadata=metadata))
     assert [row["attempts"] for row in admin.execute(INDEX).fetchall()] == [0] * 4

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from ledger.ids import new_id
+from ledger.proof import public_key_of
 from ledger.span import MAX_SPAN_BYTES, canonical_span
 from tests.row.queue_kit import (
     ECHO,
@@ -25,7 +26,7 @@ from tests.row.queue_kit import (
     states,
     until,
 )
-from tests.row.test_run_code_limits import OVERRIDE_KEY, forced, limit_to, public_key_of
+from tests.row.test_run_code_limits import OVERRIDE_KEY, forced, limit_to
 from tests.stage0_loader.stage import Stage
 from tests.stage0_loader.worker import running
 
@@ -238,7 +239,8 @@ def test_a_request_is_not_run_before_its_time(own: Stage) -> None:
 
 def test_an_input_that_is_null_or_absent_is_the_functions_own(own: Stage) -> None:
     function = add_function(own, "acme", input={"own": True})
-    for given in (None, {}, 0, False):
+    inputs: list[Any] = [None, {}, 0, False]
+    for given in inputs:
         ask(own, "acme", function, given)
     assert agent(own, WORKER)["complete"] == 4
     assert [span.input for span in executions(own, function)] == [{"own": True}, {}, 0, False]

@@ -104,7 +104,7 @@ def test_force_passes_for_its_tenant_function_request_and_time_alone(own: Stage)
     ]
     for user, (metadata, which, request_id, problem) in enumerate(cases):
         # Another user each time, or the request_id would be one that was used for another input.
-        fields = {"request_id": str(request_id)} if request_id else {}
+        fields: dict[str, Any] = {"request_id": str(request_id)} if request_id else {}
         given = {"function_id": str(which), "metadata": metadata}
         answer = own.boot(RUN_CODE, given, user=f"user-{user}", **fields)
         assert (answer.status, answer.error.get("field")) == (422, "metadata.force"), answer.raw
