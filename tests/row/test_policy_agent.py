@@ -330,7 +330,7 @@ def test_policies_take_turns(own: Stage) -> None:
 def test_what_dies_between_evaluation_and_commit_leaves_nothing(own: Stage) -> None:
     policy = add_policy(own, COUNT)
     seen = [note(own) for _ in range(3)]
-    # The cursor's place is taken while the transaction is open: what would follow it cannot be committed.
+    # It fails at the very end: everything has been appended, and the transaction is to be committed.
     own.superuser.execute(
         "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'died'; END $$;"
         "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON ledger.universal_registry DEFERRABLE INITIALLY DEFERRED"

@@ -7,6 +7,7 @@ import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from uuid import UUID
 
 import pytest
@@ -62,6 +63,7 @@ def write(stage: Stage, number: int) -> list[UUID]:
 
 
 def test_eight_writers_two_agents_five_thousand_spans_each_once(own: Stage) -> None:
+    """And a third agent, which is killed and started again all the time."""
     system, mine = system_policy(0, COUNT), add_policy(own, COUNT)
     own.seed(system)
     processes = multiprocessing.get_context("forkserver")
@@ -69,6 +71,20 @@ def test_eight_writers_two_agents_five_thousand_spans_each_once(own: Stage) -> N
     agents = [processes.Process(target=boot_repeatedly, args=(own.environment, EVENT, stop)) for _ in range(AGENTS)]
     for agent in agents:
         agent.start()
+    killed: list[int | None] = []
+
+    def kill_again_and_again() -> None:
+        choice = random.Random(0)
+        while not stop.is_set():
+            victim = processes.Process(target=boot_repeatedly, args=(own.environment, EVENT, stop))
+            victim.start()
+            stop.wait(choice.uniform(1, 4))
+            victim.kill()
+            victim.join(10)
+            killed.append(victim.exitcode)
+
+    killer = Thread(target=kill_again_and_again)
+    killer.start()
     with ThreadPoolExecutor(WRITERS) as pool:
         written = list(pool.map(lambda number: write(own, number), range(WRITERS)))
     everything = {span_id for ids in written for span_id in ids}
@@ -80,9 +96,11 @@ def test_eight_writers_two_agents_five_thousand_spans_each_once(own: Stage) -> N
             break
         time.sleep(0.5)
     stop.set()
+    killer.join(20)
     for agent in agents:
         agent.join(40)
     assert [agent.exitcode for agent in agents] == [0] * AGENTS
+    assert -9 in killed
     assert len(everything) == WRITERS * EACH
     assert Counter(seen_by(own, system.id)) == Counter(everything)
     assert Counter(seen_by(own, mine)) == Counter(alices)
