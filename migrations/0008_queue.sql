@@ -77,9 +77,10 @@ CREATE TRIGGER ur_follow_request AFTER INSERT ON ledger.universal_registry
 
 -- Locks the oldest request of the tenant whose turn it is, until the caller's transaction ends: of p_tenant first,
 -- whose turn the caller knows to be unfinished. The caller appends its next version within that transaction, and so
--- moves it; else it is where it was. Requests for the functions p_busy are left for later. The lock is the one that the version guard takes for an append to the request, and it is
--- taken first here too: so a claim and its owner's withdrawal never wait for each other in a circle. The ledger has
--- the last word: an entry that it does not confirm is passed over.
+-- moves it; else it is where it was. Requests for the functions p_busy are left for later.
+-- The lock is the one that the version guard takes for an append to the request, and it is taken first here too: so a
+-- claim and its owner's withdrawal never wait for each other in a circle. The ledger has the last word: an entry that
+-- it does not confirm is passed over.
 CREATE FUNCTION ledger.claim_request(p_busy uuid[], p_tenant text)
 RETURNS TABLE (request_id uuid, tenant_id text, owner_id text, attempts integer)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -5,6 +5,7 @@ SET LOCAL ROLE admin;
 
 -- The latest version of each policy, so that finding those whose turn it is costs no walk through the ledger.
 -- `behind`: an on-demand policy that did not get through with what there was, and goes on in turn until it has.
+-- `ran_at` gives the order of turns. It lies ahead where the tenant's policies took long: see ledger.policy_ran().
 CREATE TABLE ledger_idx.policy (
   id        uuid        PRIMARY KEY,
   seq       integer     NOT NULL,
@@ -13,9 +14,10 @@ CREATE TABLE ledger_idx.policy (
   active    boolean     NOT NULL,
   on_demand boolean     NOT NULL,
   behind    boolean     NOT NULL DEFAULT false,
-  ran_at    timestamptz NOT NULL DEFAULT '-infinity'
+  ran_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);
 CREATE INDEX policy_turn ON ledger_idx.policy (ran_at, id) WHERE active AND (behind OR NOT on_demand);
+CREATE INDEX policy_tenant ON ledger_idx.policy (tenant_id, ran_at);
 
 -- The latest version of each policy. Whatever stands in its metadata, the agent says what is wrong with it.
 CREATE VIEW ledger_idx.latest_policy AS
@@ -29,8 +31,11 @@ CREATE VIEW ledger_idx.latest_policy AS
 CREATE FUNCTION ledger_idx.follow_policy() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  INSERT INTO ledger_idx.policy AS p (id, seq, owner_id, tenant_id, active, on_demand)
-    SELECT l.* FROM ledger_idx.latest_policy l WHERE l.id = NEW.id
+  -- A new one waits for those that were there before it, and as long as its tenant's others have to.
+  INSERT INTO ledger_idx.policy AS p (id, seq, owner_id, tenant_id, active, on_demand, ran_at)
+    SELECT l.*, greatest(clock_timestamp(),
+                         (SELECT max(o.ran_at) FROM ledger_idx.policy o WHERE o.tenant_id = l.tenant_id))
+      FROM ledger_idx.latest_policy l WHERE l.id = NEW.id
   ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, active = excluded.active, on_demand = excluded.on_demand;
   RETURN NULL;
 END
@@ -81,9 +86,15 @@ LANGUAGE sql STABLE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_tem
   SELECT p.id, p.owner_id, p.tenant_id FROM ledger_idx.policy p WHERE p.id = p_id AND p.active
 $$;
 
-CREATE FUNCTION ledger.policy_behind(p_id uuid, p_behind boolean) RETURNS void
+-- A policy had its turn. Where it took more than a second, its tenant's policies wait ten times as long: a tenant that
+-- has many endless ones, or new ones all the time, takes no other tenant's turn.
+CREATE FUNCTION ledger.policy_ran(p_id uuid, p_behind boolean, p_seconds double precision) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE ledger_idx.policy p SET behind = p_behind WHERE p.id = p_id AND p.behind <> p_behind
+  UPDATE ledger_idx.policy p SET behind = p_behind WHERE p.id = p_id AND p.behind <> p_behind;
+  UPDATE ledger_idx.policy p SET ran_at = clock_timestamp() + make_interval(secs => 10 * p_seconds)
+   WHERE p_seconds > 1 AND p.id IN (
+     SELECT o.id FROM ledger_idx.policy o JOIN ledger_idx.policy ran ON ran.tenant_id = o.tenant_id
+      WHERE ran.id = p_id AND o.tenant_id <> 'system' FOR UPDATE OF o SKIP LOCKED)
 $$;
 
 -- What was committed after a cursor, of all tenants, in the ledger's order: where spans of these types stand, whose
@@ -123,8 +134,8 @@ END
 $$;
 
 REVOKE ALL ON FUNCTION ledger_idx.follow_policy(), ledger.rebuild_policies(), ledger.take_policy(timestamptz),
-  ledger.find_policy(uuid), ledger.policy_behind(uuid, boolean),
+  ledger.find_policy(uuid), ledger.policy_ran(uuid, boolean, double precision),
   ledger.committed_after(integer, xid8, bigint, text[], integer, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ledger.take_policy(timestamptz), ledger.find_policy(uuid),
-  ledger.policy_behind(uuid, boolean),
+  ledger.policy_ran(uuid, boolean, double precision),
   ledger.committed_after(integer, xid8, bigint, text[], integer, integer) TO lambda_exec;

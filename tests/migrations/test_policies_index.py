@@ -84,13 +84,35 @@ def test_a_policy_on_demand_is_in_turn_while_it_is_behind(ledger: TestLedger) ->
     later = now(ledger) + timedelta(days=1)
     ask(ledger, "postgres", "UPDATE ledger_idx.policy SET ran_at = 'infinity' WHERE tenant_id = 'system'")
     assert take(ledger, later) is None
-    ask(ledger, "lambda_exec", "SELECT ledger.policy_behind(%s, true)", [span.id])
+    ask(ledger, "lambda_exec", "SELECT ledger.policy_ran(%s, true, 0.1)", [span.id])
     assert take(ledger, later) == span.id
-    ask(ledger, "lambda_exec", "SELECT ledger.policy_behind(%s, false)", [span.id])
+    ask(ledger, "lambda_exec", "SELECT ledger.policy_ran(%s, false, 0.1)", [span.id])
     assert take(ledger, later + timedelta(days=1)) is None
     assert [row["id"] for row in ask(ledger, "lambda_exec", "SELECT * FROM ledger.find_policy(%s)", [span.id])] == [
         span.id
     ]
+
+
+def test_a_tenant_whose_policies_take_long_waits_and_its_new_ones_with_it(ledger: TestLedger) -> None:
+    ask(ledger, "postgres", "UPDATE ledger_idx.policy SET ran_at = 'infinity' WHERE tenant_id = 'system'")
+    greedy, modest = someone(), someone()
+    first, second, other = policy(greedy), policy(greedy), policy(modest)
+    put(ledger, first, second, other)
+    ask(ledger, "lambda_exec", "SELECT ledger.policy_ran(%s, false, 3)", [first.id])
+    third = policy(greedy)
+    put(ledger, third)
+    assert take(ledger, now(ledger)) == other.id
+    assert take(ledger, now(ledger) + timedelta(seconds=20)) == other.id
+    ask(ledger, "postgres", "UPDATE ledger_idx.policy SET ran_at = 'infinity' WHERE id = %s", [other.id])
+    assert take(ledger, now(ledger) + timedelta(seconds=20)) is None
+    assert take(ledger, now(ledger) + timedelta(seconds=31)) in (first.id, second.id, third.id)
+
+
+def test_the_systems_policies_never_wait(ledger: TestLedger) -> None:
+    start = now(ledger)
+    before = [take(ledger, start) for _ in range(SEEDED - 1)]
+    ask(ledger, "lambda_exec", "SELECT ledger.policy_ran(%s, false, 100)", [before[0]])
+    assert take(ledger, now(ledger)) == before[0]
 
 
 def test_agents_at_once_share_the_policies(ledger: TestLedger) -> None:

@@ -110,7 +110,7 @@ FUNCTIONS = {
     "ledger.device_for_token": {"lambda_exec"},
     "ledger.take_policy": {"lambda_exec"},
     "ledger.find_policy": {"lambda_exec"},
-    "ledger.policy_behind": {"lambda_exec"},
+    "ledger.policy_ran": {"lambda_exec"},
     "ledger.committed_after": {"lambda_exec"},
     "ledger.rebuild_policies": set[str](),
     "ledger_idx.follow_policy": set[str](),
@@ -177,7 +177,7 @@ def test_definer_functions_fix_their_search_path_and_belong_to_admin(migrated: T
     assert {row["proname"] for row in rows} == {
         "current_era", "is_latest", "search_memory", "spend_quota", "count_refusal", "guard_insert",
         "invitation_owner", "device_for_token",
-        "take_policy", "find_policy", "policy_behind", "committed_after", "follow_policy",
+        "take_policy", "find_policy", "policy_ran", "committed_after", "follow_policy",
         "follow_request", "follow_function", "claim_request", "claim_due_function", "function_observed",
         "begin_run", "end_run", "quota_used",
     }  # fmt: skip
