@@ -46,11 +46,12 @@ SCAN: Final = 10_000  # spans that are passed over at once
 PAGE: Final = 1000  # the same in a tenant's timeline
 FAILURES_TO_PAUSE: Final = 5
 ATTEMPTS: Final = 3
+FREE_S: Final = 1.0  # a turn that took longer makes the tenant's policies wait
 
 NOW_SQL: Final = "SELECT clock_timestamp() AS now"
 TAKE_SQL: Final = "SELECT * FROM ledger.take_policy(%s)"
 FIND_SQL: Final = "SELECT * FROM ledger.find_policy(%s)"
-BEHIND_SQL: Final = "SELECT ledger.policy_behind(%s, %s)"
+RAN_SQL: Final = "SELECT ledger.policy_ran(%s, %s, %s)"
 FIRST_SQL: Final = "SELECT era, xid, position FROM ledger.universal_registry WHERE id = %s ORDER BY seq LIMIT 1"
 EXECUTIONS_SQL: Final = "SELECT ledger.quota_used('exec.per_tenant.daily') AS used"
 APPENDS_SQL: Final = "SELECT ledger.quota_used('append.per_tenant.daily') AS used"
@@ -157,6 +158,7 @@ class Agent:
                 self._follow(policy, min(until, self.until))
 
     def _follow(self, policy: Policy, until: float) -> None:
+        began = time.monotonic()
         counts = Counter(evaluated=0, actions=0, failures=0)
         state = load_state(self.ctx, policy)
         waits = policy.keeper.tenant_id in state.paused
@@ -170,8 +172,9 @@ class Agent:
                 counts.update(self._note(policy, batch))
             waits = policy.keeper.tenant_id in state.paused
             more = (more or not moved) and not waits
-        if policy.definition and policy.definition.on_demand:
-            self.ctx.ledger.query(BEHIND_SQL, [policy.span.id, more])
+        took_s = time.monotonic() - began
+        if took_s > FREE_S or (policy.definition and policy.definition.on_demand):
+            self.ctx.ledger.query(RAN_SQL, [policy.span.id, more, took_s])
         if more or waits or counts.total():
             named = {"policy_id": str(policy.span.id), "name": policy.name, "cursor": str(state.cursor)}
             self.reports.append({**named, **counts, "more": more, "paused": waits})

@@ -180,6 +180,17 @@ def test_endless_policies_cost_a_bounded_time_and_others_have_their_turn(own: St
     assert len(seen_by(own, good)) == 1
 
 
+def test_a_tenant_with_many_endless_policies_has_one_turn_and_others_theirs(own: Stage) -> None:
+    endless = [add_policy(own, LOOPING, tenant="bad") for _ in range(8)]
+    own.seed(manifest(1001, sandbox={"policy_timeout_ms": 1200}))
+    note(own, tenant="bad")
+    good = add_policy(own, COUNT)
+    note(own)
+    run_agent(own)
+    assert sum(len(errors(own, policy)) for policy in endless) == 1
+    assert len(seen_by(own, good)) == 1
+
+
 HOSTILE = [
     "def on(span):\n    return 'x' * 10**9\n",
     "def on(span):\n    return on(span)\n",
