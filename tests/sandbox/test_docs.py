@@ -47,7 +47,7 @@ def test_the_examples_answer_what_one_expects(sandbox: Sandbox) -> None:
     ]
     assert outputs == [
         {"total": 3.0},
-        [{"run": "notify", "input": {"execution": "x"}}],
+        [{"action": "run", "function_id": "0196f1c0-5b1e-7a52-8c1e-9f430c3a3a01", "input": {"slow": "x"}}],
         {"a": 2, "b": 13, "big": "1267650600228229401496703205376", "text": "   2 3.14 'x'"},
         "2.25",
         7,
