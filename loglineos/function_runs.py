@@ -130,21 +130,24 @@ def _queue(
 
 def _followed(output: Output, caller: Caller, request: SpanBody) -> SpanBody:
     """The request's last version, once there is nothing more to come; its states are told as they come."""
-    output.line(f"Request {request['id']}: scheduled")
+    _tell(output, request)
     for span in caller.follow("request", place_of(request)):
         if span["id"] == request["id"]:
-            output.line(f"Request {span['id']}: {span['status']}")
+            _tell(output, span)
             if span["status"] in ENDED:
                 return span
     raise AssertionError("a timeline that is followed does not end")
 
 
+def _tell(output: Output, request: SpanBody) -> None:
+    if not output.as_json:
+        click.echo(f"Request {request['id']}: {request['status']}", err=True)
+
+
 def _execution_of(caller: Caller, execution_id: str | None) -> SpanBody | None:
-    return (
-        next((span for span in caller.newest("execution") if span["id"] == execution_id), None)
-        if execution_id
-        else None
-    )
+    if execution_id is None:
+        return None
+    return next((span for span in caller.newest("execution") if span["id"] == execution_id), None)
 
 
 def show_printed(text: str) -> None:

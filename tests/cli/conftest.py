@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TestLedger
+from tests.stage0_loader.conftest import shared
+
+__all__ = ["CODE", "Shell", "shared", "shell", "visitor"]
 
 CODE = "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()"
 
@@ -40,8 +43,14 @@ class Shell:
         """A command that goes on; whoever starts it ends it."""
         return subprocess.Popen(
             [sys.executable, "-c", CODE, *arguments], cwd=self.folder, env=self.environment,
-            stdout=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+
+
+@pytest.fixture
+def visitor(shared: TestLedger, tmp_path: Path) -> Shell:
+    """Who appends nothing, on a ledger that the tests of one file share."""
+    return Shell(shared, tmp_path)
 
 
 @pytest.fixture

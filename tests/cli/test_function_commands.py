@@ -75,25 +75,25 @@ def test_the_readmes_walk_can_be_typed(shell: Shell, ledger: TestLedger) -> None
     assert "complete" in done.stdout.splitlines()[-1]
 
 
-def test_new_never_overwrites(shell: Shell) -> None:
-    (shell.folder / "mine.py").write_text("precious")
-    done = shell.run("function", "new", "mine")
+def test_new_never_overwrites(visitor: Shell) -> None:
+    (visitor.folder / "mine.py").write_text("precious")
+    done = visitor.run("function", "new", "mine")
     assert done.returncode == 2
     assert "mine.py is there already, and stays as it is" in done.stderr
-    assert (shell.folder / "mine.py").read_text() == "precious"
+    assert (visitor.folder / "mine.py").read_text() == "precious"
 
 
 @pytest.mark.parametrize("arguments", [["../up"], ["a/b"], ["1st"], [""], ["ok", "--schedule", "61 * * * *"]])
-def test_new_refuses_what_could_not_go_on(shell: Shell, arguments: list[str]) -> None:
-    done = shell.run("function", "new", *arguments)
+def test_new_refuses_what_could_not_go_on(visitor: Shell, arguments: list[str]) -> None:
+    done = visitor.run("function", "new", *arguments)
     assert done.returncode == 2
     assert "expected" in done.stderr
-    assert list(shell.folder.iterdir()) == []
+    assert list(visitor.folder.iterdir()) == []
 
 
-def test_an_error_is_shown_at_its_place(shell: Shell) -> None:
-    (shell.folder / "f.py").write_text(FAILS)
-    done = shell.run("function", "test", "f.py", "--input", '{"at": 5}')
+def test_an_error_is_shown_at_its_place(visitor: Shell) -> None:
+    (visitor.folder / "f.py").write_text(FAILS)
+    done = visitor.run("function", "test", "f.py", "--input", '{"at": 5}')
     assert (done.returncode, done.stdout) == (1, "")
     printed, place, line, mark, sentence = done.stderr.splitlines()
     assert printed == "before it breaks"
@@ -102,22 +102,22 @@ def test_an_error_is_shown_at_its_place(shell: Shell) -> None:
     assert mark.index("^") == 4 + int(place.rpartition(":")[2]) - 1
     assert sentence.startswith("Error: runtime: line 3, column ")
     assert "IndexError" in sentence
-    told = shell.run("function", "test", "f.py", "--input", '{"at": 5}', "--json")
+    told = visitor.run("function", "test", "f.py", "--input", '{"at": 5}', "--json")
     error = json.loads(told.stdout)["error"]
     assert (told.returncode, error["code"], error["line"]) == (1, "runtime", 3)
 
 
-def test_the_limits_are_those_of_a_deployed_run(shell: Shell) -> None:
-    (shell.folder / "f.py").write_text("def main(input):\n    return main(input)\n")
-    assert "Error: recursion: " in shell.run("function", "test", "f.py").stderr
-    (shell.folder / "f.py").write_text("def main(input):\n    return 'x' * 1048577\n")
-    assert "Error: output_too_large: " in shell.run("function", "test", "f.py").stderr
+def test_the_limits_are_those_of_a_deployed_run(visitor: Shell) -> None:
+    (visitor.folder / "f.py").write_text("def main(input):\n    return main(input)\n")
+    assert "Error: recursion: " in visitor.run("function", "test", "f.py").stderr
+    (visitor.folder / "f.py").write_text("def main(input):\n    return 'x' * 1048577\n")
+    assert "Error: output_too_large: " in visitor.run("function", "test", "f.py").stderr
 
 
-def test_what_python_there_is_not_is_told_before_anything_is_sent(shell: Shell) -> None:
-    (shell.folder / "f.py").write_text(UNSUPPORTED)
+def test_what_python_there_is_not_is_told_before_anything_is_sent(visitor: Shell) -> None:
+    (visitor.folder / "f.py").write_text(UNSUPPORTED)
     for command in ("test", "append"):
-        done = shell.run("function", command, "f.py", **NOWHERE)
+        done = visitor.run("function", command, "f.py", **NOWHERE)
         assert done.returncode == 1, done.stderr
         place, line, mark, sentence = done.stderr.splitlines()
         assert (place, line.strip(), mark) == ("f.py:3:9", "yield number", " " * 12 + "^")
@@ -142,9 +142,9 @@ def test_what_python_there_is_not_is_told_before_anything_is_sent(shell: Shell) 
         (["run", "01890000-0000-7000-8000-000000000000"], 1, "`loglineos function list` shows yours"),
     ],
 )
-def test_refusals_say_what_to_do(shell: Shell, arguments: list[str], code: int, sentence: str) -> None:
-    (shell.folder / "f.py").write_text(FAILS)
-    done = shell.run("function", *arguments)
+def test_refusals_say_what_to_do(visitor: Shell, arguments: list[str], code: int, sentence: str) -> None:
+    (visitor.folder / "f.py").write_text(FAILS)
+    done = visitor.run("function", *arguments)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert sentence in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -107,10 +107,10 @@ def test_a_queued_run_is_told_and_followed_to_its_end(half: Shell, stage: Stage)
     told = json.loads(failed[0])
     assert (waiting.returncode, told["request"]["status"], told["execution"]["status"]) == (1, "error", "error")
     assert told["execution"]["metadata"]["printed"] == "halving six\n"
-    *states, answer = followed[0].splitlines()
-    assert following.returncode == 0
+    assert (following.returncode, followed[0]) == (0, "4.0\n")
+    *states, printed = followed[1].splitlines()
     assert [state.rpartition(": ")[2] for state in states] == ["scheduled", "running", "complete"]
-    assert answer == "4.0"
+    assert printed == "halving 8"
 
 
 def test_logs_show_what_each_run_came_to(half: Shell) -> None:
