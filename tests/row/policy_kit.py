@@ -89,9 +89,14 @@ def put(stage: Stage, *drafts: dict[str, Any], user: str = "alice", tenant: str 
 
 
 def seen_by(stage: Stage, policy: UUID, entity_type: str = "metric") -> list[UUID]:
-    """The spans that a policy's effects of a type are about, in the ledger's order."""
-    effects = [span for span in stage.spans(entity_type=entity_type, seq=0) if policy in (span.related_to or [])]
-    return [(span.related_to or [])[1] for span in effects]
+    """The spans that a policy's effects of a type are about, in the order in which these spans were committed."""
+    rows = stage.superuser.execute(
+        "SELECT e.related_to[2] AS seen FROM ledger.universal_registry e"
+        " LEFT JOIN ledger.universal_registry s ON s.id = e.related_to[2] AND s.seq = 0"
+        " WHERE e.entity_type = %s AND e.seq = 0 AND e.related_to[1] = %s ORDER BY s.era, s.xid, s.position",
+        [entity_type, policy],
+    )
+    return [row["seen"] for row in rows.fetchall()]
 
 
 def cursor(stage: Stage, policy: UUID) -> Span:
