@@ -84,6 +84,7 @@ def test_a_scheduled_request_and_functions_and_policies_of_the_own_tenant_are_ap
     for entity_type in ("function", "policy", "request"):
         span = {**NOTE, "entity_type": entity_type, "status": "scheduled", "parent_id": str(new_id())}
         span |= {"code": "def main(input):\n    return 1\n\ndef on(span):\n    return []\n"}
+        span |= {"metadata": {"watches": ["note"]}}
         answer = stage.append(span, tenant=tenant)
         assert answer.status == 200, answer.raw
 
