@@ -21,6 +21,7 @@ STATUS: Final = {
     "invalid_input": 400,
     "unauthenticated": 401,
     "not_allowed": 403,
+    "not_in_scope": 403,
     "not_permitted": 403,
     "not_found": 404,
     "verification_failed": 409,

@@ -26,7 +26,7 @@ from .kernel_calls import KernelCalls
 from .masking import mask
 from .refusals import record_refusal
 from .settings import Settings
-from .trust import Governance, NotAllowed, NotFound, Trusted, select_kernel
+from .trust import Governance, NotAllowed, NotFound, NotInScope, Trusted, select_kernel
 
 
 class BootFailed(LedgerError):
@@ -60,12 +60,15 @@ class Loader:
     sandbox: Sandbox
     log: Logger
 
-    def boot(self, request: Boot, deadline: Deadline) -> Booted:
-        """Boot one kernel. Raises LedgerError; what it answers is safe to show to the caller."""
+    def boot(self, request: Boot, deadline: Deadline, scopes: frozenset[str] | None = None) -> Booted:
+        """Boot one kernel; `scopes` are those of the app that calls over HTTPS, None for a direct invocation.
+
+        Raises LedgerError; what it answers is safe to show to the caller.
+        """
         audit = Audit(self.database, request.identity, request.trace_id, self.settings.signing_key)
         try:
-            governance, kernel = self._select(request, deadline)
-        except (NotAllowed, NotFound, VerificationFailed) as error:
+            governance, kernel = self._select(request, deadline, scopes)
+        except (NotAllowed, NotInScope, NotFound, VerificationFailed) as error:
             self._refuse(audit, error, request.boot_function_id)
             raise
         event = self._boot_event(audit, request, governance, kernel, deadline)
@@ -81,10 +84,12 @@ class Loader:
             raise InvalidInput("input", error.details["expected"]) from None
         if committed is None:
             return self._stored(audit, event)
-        return self._run(audit, request, governance, kernel, committed, deadline)
+        context = self._context(request, governance, kernel, deadline, direct=scopes is None)
+        return self._run(audit, kernel, context, committed)
 
-    def _select(self, request: Boot, deadline: Deadline) -> tuple[Governance, Trusted]:
-        select = partial(select_kernel, self.database, request.identity, self.settings, request.boot_function_id)
+    def _select(self, request: Boot, deadline: Deadline, scopes: frozenset[str] | None) -> tuple[Governance, Trusted]:
+        asked = (request.identity, self.settings, request.boot_function_id, scopes)
+        select = partial(select_kernel, self.database, *asked)
         try:
             return select()
         except LedgerUnavailable:
@@ -130,18 +135,11 @@ class Loader:
         except InvalidInput as error:
             raise InvalidInput(error.details["field"].removeprefix("span."), error.details["expected"]) from None
 
-    def _run(
-        self,
-        audit: Audit,
-        request: Boot,
-        governance: Governance,
-        kernel: Trusted,
-        event: Span,
-        deadline: Deadline,
-    ) -> Booted:
-        run = self.kernels.run(kernel, self._context(request, governance, kernel, deadline), deadline)
+    def _run(self, audit: Audit, kernel: Trusted, context: Context, event: Span) -> Booted:
+        run = self.kernels.run(kernel, context, context.deadline)
         self._debug_output(kernel, run)
-        execution = self._execution(audit, event, run, mask(run.output, _rules(kernel, "output")), deadline)
+        output = mask(run.output, _rules(kernel, "output"))
+        execution = self._execution(audit, event, run, output, context.deadline)
         if run.error is not None:
             raise run.error
         return Booted(event.id, execution.id, run.output, run.duration_ms, bool((event.metadata or {})["signed"]))
@@ -154,7 +152,9 @@ class Loader:
             self.database.wait_until_reachable(deadline.at + RESERVE_MS / 2000)
             return audit.execution(event, run, output)
 
-    def _context(self, request: Boot, governance: Governance, kernel: Trusted, deadline: Deadline) -> Context:
+    def _context(
+        self, request: Boot, governance: Governance, kernel: Trusted, deadline: Deadline, *, direct: bool
+    ) -> Context:
         if self.log.log_level <= 10:  # manual 8.2
             self.log.debug(
                 "kernel input",
@@ -172,6 +172,7 @@ class Loader:
             sandbox_host=self.sandbox,
             boot_kernel=KernelCalls(self.kernels, governance),
             may_act_as=kernel.id in governance.manifest.may_act_as,
+            direct=direct,
             request_id=request.request_id,
         )
 

@@ -11,20 +11,17 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from ledger.database import Database
-from ledger.errors import Internal, LedgerError, LedgerUnavailable, Misconfigured, QueryFailed, VerificationFailed
+from ledger.errors import Internal, LedgerError
 from ledger.ids import new_id
 from sandbox import Sandbox
 
-from .answer import booted_body, failure, page_body, span_body, success
-from .audit import Audit
+from .answer import failure, success
 from .boot import Loader
-from .code_check import sandbox_facts
 from .deadline import Deadline
-from .event import Append, Boot, Health, Request, Timeline, parse_event
-from .kernel import KernelFailed, Kernels, KernelTimedOut
-from .refusals import record_alert
+from .event import parse_event
+from .kernel import Kernels
+from .perform import log_failure, perform
 from .settings import Settings
-from .spans import append_as_caller, health, timeline
 
 logger = Logger(service="loglineos-stage0-loader")
 _loader: Loader | None = None
@@ -50,64 +47,24 @@ def make_loader(settings: Settings, log: Logger) -> Loader:
 
 
 def handle(loader: Loader, event: Any, context: Any) -> dict[str, Any]:
-    """One invocation."""
+    """One invocation: direct, or a call over HTTPS, which API Gateway tells by `requestContext`."""
     trace_id = new_id().hex
     loader.log.append_keys(trace_id=trace_id)
     try:
+        if isinstance(event, dict) and "requestContext" in event:
+            from .edge.front import answer_call  # a direct invocation does not pay for what HTTPS imports
+
+            return answer_call(loader, event, Deadline.from_context(context), trace_id)
         deadline = Deadline.from_context(context)
         request = parse_event(event)
         trace_id = request.trace_id
         loader.log.append_keys(trace_id=trace_id)
-        # Once a boot, and in no other line: the manual's Insights query 5.1 counts these.
-        facts: dict[str, Any] = {"tenant_id": request.tenant_id, "user_id": request.user_id}
-        if isinstance(request, Boot):
-            facts["boot_function_id"] = str(request.boot_function_id)
-        loader.log.info(request.action, **facts)
-        loader.database.wait_until_reachable(deadline.at)
-        return success(_watched(loader, request, deadline), trace_id)
+        return success(perform(loader, request, deadline), trace_id)
     except LedgerError as error:
-        _log_failure(loader.log, error)
+        log_failure(loader.log, error)
         return failure(error, trace_id)
     except Exception:
         loader.log.exception("ERROR unexpected failure")
         return failure(Internal(), trace_id)
     finally:
         loader.log.remove_keys(["trace_id"])
-
-
-def _watched(loader: Loader, request: Request, deadline: Deadline) -> dict[str, Any]:
-    """Carry it out; whatever fails verification on the way is an alarm."""
-    try:
-        return _perform(loader, request, deadline)
-    except VerificationFailed as error:
-        loader.log.error("ERROR security_alert: span verification failed", **error.details)
-        try:
-            audit = Audit(loader.database, request.identity, request.trace_id, loader.settings.signing_key)
-            record_alert(audit, error)
-        except LedgerError as problem:
-            loader.log.error("ERROR the alert could not be recorded", code=problem.code, error=problem.message)
-        raise
-
-
-def _perform(loader: Loader, request: Request, deadline: Deadline) -> dict[str, Any]:
-    match request:
-        case Boot():
-            return booted_body(loader.boot(request, deadline))
-        case Append():
-            done = append_as_caller(loader.database, loader.settings, loader.sandbox, request)
-            return {"spans": [{**span_body(item.span), "inserted": item.inserted} for item in done]}
-        case Timeline():
-            return page_body(timeline(loader.database, request))
-        case Health():
-            return {**health(loader.database, loader.settings, request), "sandbox": sandbox_facts(loader.sandbox)}
-
-
-def _log_failure(log: Logger, error: LedgerError) -> None:
-    if isinstance(error, LedgerUnavailable):
-        log.error("ERROR ledger unavailable", reason=error.reason)
-    elif isinstance(error, QueryFailed):
-        log.error("ERROR query failed", error=error.message, exc_info=error)
-    elif isinstance(error, KernelFailed | KernelTimedOut | Misconfigured):
-        log.error("ERROR boot failed", code=error.code, error=error.message)
-    else:
-        log.info("refused", code=error.code, error=error.message)

@@ -17,7 +17,7 @@ from .audit import Audit, error_object
 
 # The loader's own voice, for what tenants are not told: alarms are read by operators.
 SYSTEM: Final = Identity("system", "system")
-_BOOTS: Final = frozenset({"not_allowed", "not_found", "verification_failed"})
+_BOOTS: Final = frozenset({"not_allowed", "not_in_scope", "not_found", "verification_failed"})
 _COUNT: Final[LiteralString] = "SELECT * FROM ledger.count_refusal(%s)"
 _HEAD: Final[LiteralString] = "SELECT curr_hash FROM ledger.universal_registry WHERE id = %s ORDER BY seq DESC LIMIT 1"
 _DENIED_FOR: Final[LiteralString] = """
@@ -63,16 +63,21 @@ def record_alert(audit: Audit, error: VerificationFailed) -> None:
 
 def _count(audit: Audit, connection: Connection, kind: str) -> tuple[Count, list[Span]]:
     """This minute's count, and the totals of refused boots in minutes that are over."""
+    current, closed = count_refusal(connection, kind)
+    totals = [_denied(audit, c, "refused boots", {"count": c["count"]}) for c in closed if c["kind"] in _BOOTS]
+    return current, [after_first(connection, total) for total in totals]
+
+
+def count_refusal(connection: Connection, kind: str) -> tuple[Count, list[Count]]:
+    """Count one of the context's caller: this minute's count, and those of minutes that are over, told once."""
     counts = connection.execute(_COUNT, [kind]).fetchall()
-    current = next(count for count in counts if not count["closed"])
-    closed = [count for count in counts if count["closed"] and count["kind"] in _BOOTS]
-    return current, [_total(audit, connection, count) for count in closed]
+    return next(c for c in counts if not c["closed"]), [c for c in counts if c["closed"]]
 
 
-def _total(audit: Audit, connection: Connection, count: Count) -> Span:
-    span = _denied(audit, count, "refused boots", {"count": count["count"]})
-    heads = connection.execute(_HEAD, [span.id]).fetchall()
-    return span.with_values(seq=1, prev_hash=heads[0]["curr_hash"]) if heads else span
+def after_first(connection: Connection, total: Span) -> Span:
+    """A minute's total as the next version of the span that its first refusal left."""
+    heads = connection.execute(_HEAD, [total.id]).fetchall()
+    return total.with_values(seq=1, prev_hash=heads[0]["curr_hash"]) if heads else total
 
 
 def _denied(audit: Audit, count: Count, this: str, details: Mapping[str, Any]) -> Span:

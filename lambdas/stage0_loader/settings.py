@@ -19,6 +19,7 @@ from ledger.secret import SecretMissing, read_secret
 # `loglineos-openai` is LOGLINEOS_OPENAI there.
 SECRETS = {"loglineos-memory-key": "MEMORY_KEY"}
 _PROVIDER_SECRET = re.compile("loglineos(-[a-z0-9]+)+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?")  # of pages, apps and extensions
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Settings:
     `trusted_row_keys` empty: hashes alone are checked and answers say `unsigned`. `minimum_seqs` keeps old,
     still validly signed versions of manifest and kernels from being brought back. `require_seccomp`: no function runs
     where the system has no seccomp filter to put around the sandbox's worker. `alarm_topic`: the ARN of the SNS topic
-    that operators subscribe to, None where there is none.
+    that operators subscribe to, None where there is none. `audience` is what the tokens of HTTPS callers have to be
+    made for, `cors_origins` whose web pages may read the answers (`*`: anybody's).
     """
 
     target: Target
@@ -38,6 +40,8 @@ class Settings:
     require_seccomp: bool = False
     alarm_topic: str | None = None
     metrics_namespace: str = "LogLineOS"
+    audience: str = "loglineos"
+    cors_origins: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -52,6 +56,8 @@ class Settings:
             require_seccomp=_required(environment, "SANDBOX_SECCOMP"),
             alarm_topic=environment.get("ALARM_TOPIC_ARN") or None,
             metrics_namespace=environment.get("METRICS_NAMESPACE") or "LogLineOS",
+            audience=environment.get("TOKEN_AUDIENCE") or "loglineos",
+            cors_origins=_origins(environment.get("CORS_ORIGINS", "")),
             environment=environment,
         )
 
@@ -77,6 +83,16 @@ def _required(environment: Mapping[str, str], name: str) -> bool:
     if value not in ("required", "preferred"):
         raise Misconfigured(f"{name} must be required or preferred, not {value!r}")
     return value == "required"
+
+
+def _origins(text: str) -> frozenset[str]:
+    origins = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for origin in origins - {"*"}:
+        if not _ORIGIN.fullmatch(origin):
+            raise Misconfigured(
+                f"CORS_ORIGINS: expected origins such as https://app.example, or *; not {origin!r:.100}"
+            )
+    return origins
 
 
 def _minimum_seqs(text: str) -> dict[UUID, int]:

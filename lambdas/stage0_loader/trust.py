@@ -30,6 +30,16 @@ class NotAllowed(LedgerError):
         super().__init__("Boot function not allowed by manifest", boot_function_id=str(boot_function_id))
 
 
+class NotInScope(LedgerError):
+    """The caller's app was enrolled for other kernels."""
+
+    code = "not_in_scope"
+
+    def __init__(self, boot_function_id: UUID, scopes: frozenset[str]) -> None:
+        sentence = f"the app was enrolled for {', '.join(sorted(scopes)) or 'no kernel'} only: enroll it for this one"
+        super().__init__(sentence, boot_function_id=str(boot_function_id))
+
+
 class NotFound(LedgerError):
     """The manifest lists the kernel, but the ledger does not have it."""
 
@@ -91,21 +101,31 @@ def read_manifest(database: Database, identity: Identity, settings: Settings) ->
 
 
 def select_kernel(
-    database: Database, identity: Identity, settings: Settings, kernel_id: UUID
+    database: Database, identity: Identity, settings: Settings, kernel_id: UUID, scopes: frozenset[str] | None = None
 ) -> tuple[Governance, Trusted]:
-    """Manifest and kernel, both verified, in one round trip.
+    """Manifest and kernel, both verified, in one round trip. `scopes`: of the app that calls over HTTPS.
 
     Raises:
-        VerificationFailed, NotAllowed, NotFound: in the order in which the protocol asks.
+        VerificationFailed, NotAllowed, NotInScope, NotFound: in the order in which the protocol asks.
     """
     found = latest(database, identity, [MANIFEST_ID, kernel_id])
     governance = _governance(found, settings)
     if kernel_id not in governance.manifest.allowed_boot_ids:
         raise NotAllowed(kernel_id)
+    if scopes is not None:
+        _require_reachable(governance.manifest, kernel_id, scopes)
     kernel = found.get(kernel_id)
     if kernel is None or kernel.is_deleted:
         raise NotFound(kernel_id)
     return governance, require_trusted(kernel, "function", settings)
+
+
+def _require_reachable(manifest: Manifest, kernel_id: UUID, scopes: frozenset[str]) -> None:
+    """Over HTTPS both the manifest's `edge_boot_ids` and the app's own scopes have to have the kernel."""
+    if kernel_id not in manifest.edge_boot_ids:
+        raise NotAllowed(kernel_id)
+    if not any(manifest.kernels.get(name) == kernel_id for name in scopes):
+        raise NotInScope(kernel_id, scopes)
 
 
 def _governance(found: Mapping[UUID, Span], settings: Settings) -> Governance:

@@ -122,6 +122,9 @@ FUNCTIONS = {
     "ledger.quota_used": {"lambda_exec"},
     "ledger.rebuild_pending": set[str](),
     "ledger.rebuild_schedule": set[str](),
+    "ledger.use_token": {"lambda_exec"},
+    "ledger.count_open_call": {"lambda_exec"},
+    "ledger.recent_counts": {"lambda_exec"},
     "ledger.guard_insert": set[str](),
     "ledger.refuse_change": set[str](),
     "ledger_idx.instant": set[str](),
@@ -180,6 +183,7 @@ def test_definer_functions_fix_their_search_path_and_belong_to_admin(migrated: T
         "take_policy", "find_policy", "policy_ran", "committed_after", "follow_policy",
         "follow_request", "follow_function", "claim_request", "claim_due_function", "function_observed",
         "begin_run", "end_run", "quota_used",
+        "use_token", "count_open_call",
     }  # fmt: skip
     for row in rows:
         assert row["owner"] == "admin", row

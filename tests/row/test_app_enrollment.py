@@ -29,7 +29,7 @@ EDGE_KERNELS = [
 def over_https(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Boots that IAM did not let pass: the identity would come from a device's token."""
     made = Loader._context
-    monkeypatch.setattr(Loader, "_context", lambda *given: replace(made(*given), direct=False))
+    monkeypatch.setattr(Loader, "_context", lambda *given, **_: replace(made(*given, direct=True), direct=False))
     return stage
 
 

@@ -111,12 +111,19 @@ class Stage:
 
     def send(self, event: object, *, remaining_ms: int = 30_000, loader: Loader | None = None) -> Answer:
         """One invocation, through the handler."""
-        before, started = self._log.tell(), time.monotonic()
-        raw = handle(loader or self.loader, event, FakeContext(remaining_ms))
+        started = time.monotonic()
+        raw, log = self.invoke(event, remaining_ms=remaining_ms, loader=loader)
         seconds = time.monotonic() - started
         assert set(raw) == {"statusCode", "headers", "body"}
-        log = self._log.getvalue()[before:]
         return Answer(raw["statusCode"], raw["headers"], json.loads(raw["body"]), raw["body"], log, seconds)
+
+    def invoke(
+        self, event: object, *, remaining_ms: int = 30_000, loader: Loader | None = None
+    ) -> tuple[dict[str, Any], str]:
+        """What Lambda gets of one invocation, and what was logged meanwhile."""
+        before = self._log.tell()
+        raw = handle(loader or self.loader, event, FakeContext(remaining_ms))
+        return raw, self._log.getvalue()[before:]
 
     def boot(
         self,
