@@ -214,7 +214,14 @@ class Stage:
             "SELECT entity_type FROM ledger.universal_registry r WHERE strpos(r::text, %s) > 0", [text]
         ).fetchall()
         places = [str(place["entity_type"]) for place in found]
-        for table in ("ledger_idx.usage", "ledger_idx.refusal", "ledger_idx.era", "app.schema_migration"):
+        for table in (
+            "ledger_idx.usage",
+            "ledger_idx.refusal",
+            "ledger_idx.token_use",
+            "ledger_idx.open_call",
+            "ledger_idx.era",
+            "app.schema_migration",
+        ):
             statement = f"SELECT FROM {table} t WHERE strpos(t::text, %s) > 0"
             places += [table] * len(self.superuser.execute(statement.encode(), [text]).fetchall())
         return sorted(places)
