@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from constructs import IConstruct
 
+from stacks.edge import DEVICE_ROUTES, PUBLIC_ROUTES, route_id
 from stacks.environment import Environment
 
 ENHANCED_MONITORING = "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
@@ -81,9 +82,22 @@ UNDELIVERED = Acknowledgement(
     "schedules", "Undelivered", ("AwsSolutions-SQS3",), "It is the dead-letter queue of the schedules' rules."
 )
 
+EDGE = [
+    *(
+        Acknowledgement("edge", route_id(route), ("AwsSolutions-APIG4",),
+            "A device signs its token with a key that the ledger holds: the loader verifies it, API Gateway cannot.")
+        for route in DEVICE_ROUTES
+    ),
+    *(
+        Acknowledgement("edge", route_id(route), ("AwsSolutions-APIG4",),
+            "Without a token by design: enrolment proves an invitation and a key; the others tell no secret.")
+        for route in PUBLIC_ROUTES
+    ),
+]  # fmt: skip
+
 
 def acknowledgements(environment: Environment) -> Iterator[Acknowledgement]:
-    yield from [*NETWORK, *FUNCTIONS, *SECRETS, *ARCHIVE, ADMIN, UNDELIVERED]
+    yield from [*NETWORK, *FUNCTIONS, *SECRETS, *ARCHIVE, *EDGE, ADMIN, UNDELIVERED]
     yield from _of_the_archive_writers(environment)
     yield from _of_the_database(environment)
     if environment.sign_executions:

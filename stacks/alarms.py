@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_rds as rds
 from aws_cdk import aws_sqs as sqs
@@ -52,6 +53,14 @@ def duration_alarm(thing: str, function: LedgerFunction) -> Alarm:
 def dead_letter_alarm(thing: str, queue: sqs.Queue) -> Alarm:
     waiting = queue.metric_approximate_number_of_messages_visible(period=FIVE_MINUTES, statistic="Maximum")
     return Alarm(f"{thing}-dead-letters", "Read the messages, mend the cause, send them again", waiting, 0)
+
+
+def edge_alarms(api: apigateway.HttpApi) -> Iterator[Alarm]:
+    """What callers over HTTPS meet: failures, and answers that come late."""
+    failed = api.metric_server_error(period=FIVE_MINUTES, statistic="Sum")
+    yield Alarm("edge-5xx", "Investigar logs: the API's access log names the request", failed, 5)
+    latency = api.metric_latency(period=FIVE_MINUTES, statistic="p95")
+    yield Alarm("edge-latency", "Boots are slow: the loader's log, then the database's CPU", latency, 10_000, periods=3)
 
 
 def database_alarms(environment: Environment, thing: str, instance: Instance) -> Iterator[Alarm]:

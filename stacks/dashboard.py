@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
@@ -18,6 +19,7 @@ def build_dashboard(
     environment: Environment,
     functions: Mapping[str, LedgerFunction],
     database: DatabaseStack,
+    api: apigateway.HttpApi,
     ledger_metrics: Iterable[cloudwatch.IMetric],
 ) -> cloudwatch.Dashboard:
     dashboard = cloudwatch.Dashboard(
@@ -32,6 +34,14 @@ def build_dashboard(
         _graph("Invocations", [target.metric_invocations(period=MINUTE) for target in targets]),
         _graph("Errors", [target.metric_errors(period=MINUTE) for target in targets]),
         _graph("Duration p95", [target.metric_duration(period=MINUTE, statistic="p95") for target in targets]),
+    )
+    dashboard.add_widgets(
+        _graph("HTTPS requests", [api.metric_count(period=MINUTE, statistic="Sum")]),
+        _graph(
+            "HTTPS 4xx and 5xx",
+            [metric(period=MINUTE, statistic="Sum") for metric in (api.metric_client_error, api.metric_server_error)],
+        ),
+        _graph("HTTPS latency p95", [api.metric_latency(period=MINUTE, statistic="p95")]),
     )
     instances = [one for one in (database.primary_instance, database.replica_instance) if one]
     dashboard.add_widgets(

@@ -21,6 +21,8 @@ SHOWN = {
     "AWS::Athena::WorkGroup": "Name",
     "AWS::SNS::Topic": "TopicName",
     "AWS::SQS::Queue": "QueueName",
+    "AWS::ApiGatewayV2::Api": "Name",
+    "AWS::ApiGatewayV2::Integration": "",
     "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
     "AWS::SecretsManager::RotationSchedule": "",
     "Custom::LedgerDeployment": "",

@@ -50,6 +50,14 @@ class Environment:
     require_seccomp: bool = described("no function runs where the system offers no seccomp filter for it", False)
     provider_secrets: tuple[str, ...] = described("secrets that provider spans name", ("loglineos-openai",))
 
+    api_rate: int = described("requests a second that the HTTP API lets through; more are answered 429", 100)
+    api_burst: int = described("requests at once above that rate", 200)
+    enroll_rate: int = described("the same for enrolment, the one call that changes something without a token", 5)
+    enroll_burst: int = described("enrolments at once above that rate", 10)
+    cors_origins: tuple[str, ...] = described("origins of web pages that may call the API; empty is none", ())
+    api_domain: str = described("the API's own name; empty is the name that AWS gives it", "")
+    api_certificate: str = described("ARN of api_domain's certificate in ACM, in the same region", "")
+
     object_lock_days: int = described("days in which archived objects can't be removed; 0 is no lock", 0)
     alarm_email: str = described("who is told of alarms; empty is nobody", "")
     github_repository: str = described("owner/name whose workflows may deploy; empty is none", "")
@@ -74,6 +82,9 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
         "database_tls": False,
         "database_iam": False,
         "rotate_master_days": 0,
+        # A hundred devices of one machine, as fast as it can: what limits them is the machine.
+        "api_rate": 1000,
+        "api_burst": 2000,
     },
     "staging": {
         "suffix": "-staging",
@@ -81,6 +92,8 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
         "instance_class": "db.t4g.small",
         "multi_az": True,
         "loader_concurrency": 50,
+        "api_rate": 200,
+        "api_burst": 400,
         "log_days": 30,
         "protect_data": True,
         "require_signed_rows": True,
@@ -99,6 +112,8 @@ ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {
         "storage_limit_gb": 1000,
         "max_connections": 500,
         "loader_concurrency": 100,
+        "api_rate": 500,
+        "api_burst": 1000,
         "log_days": 365,
         "protect_data": True,
         "require_signed_rows": True,

@@ -16,6 +16,9 @@ from stacks.rows import newest_seqs
 from stacks.sign_in import may_read_secrets, may_sign_in, variables
 from stacks.stack import LedgerStack, alarm_topic, arn
 
+# The `aud` of a device's tokens. One for all environments: a device is enrolled in one ledger, known to no other.
+TOKEN_AUDIENCE = "loglineos"  # noqa: S105 - a name that clients say, no secret
+
 
 class FunctionsStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger) -> None:
@@ -51,6 +54,8 @@ class FunctionsStack(LedgerStack):
                 **self._provider_secrets(),
                 "ALARM_TOPIC_ARN": alarm_topic(self, environment),
                 "METRICS_NAMESPACE": environment.resource("ledger"),
+                "TOKEN_AUDIENCE": TOKEN_AUDIENCE,
+                "CORS_ORIGINS": ",".join(environment.cors_origins),
                 **signing,
                 **password,
             },

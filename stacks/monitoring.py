@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import aws_cdk as cdk
+from aws_cdk import aws_apigatewayv2 as apigateway
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
@@ -45,6 +46,7 @@ class Watched:
     migration: LedgerFunction
     deploy: LedgerFunction
     undelivered: sqs.Queue
+    api: apigateway.HttpApi
 
     @property
     def functions(self) -> dict[str, LedgerFunction]:
@@ -61,7 +63,8 @@ class MonitoringStack(LedgerStack):
         for alarm in self._alarms():
             self._build_alarm(alarm)
         self._save_queries()
-        build_dashboard(self, environment, watched.functions, watched.database, (self.boots, self.failures))
+        ledger_metrics = (self.boots, self.failures)
+        build_dashboard(self, environment, watched.functions, watched.database, watched.api, ledger_metrics)
         cdk.CfnOutput(self, "AlarmTopicArn", value=self.topic.topic_arn)
 
     def _build_topic(self, key: kms.IKey) -> sns.Topic:
@@ -106,6 +109,7 @@ class MonitoringStack(LedgerStack):
             yield alarms.logged_errors_alarm(thing, logged, tolerated=0 if function is watched.deploy else 10)
         yield alarms.duration_alarm("stage0-loader", watched.loader)
         yield alarms.dead_letter_alarm("schedules", watched.undelivered)
+        yield from alarms.edge_alarms(watched.api)
         yield from alarms.database_alarms(environment, "database", watched.database.primary_instance)
         if replica := watched.database.replica_instance:
             yield from alarms.database_alarms(environment, "replica", replica)

@@ -15,6 +15,8 @@ OTHER_CONNECTIONS = 20
 # What CloudWatch Logs offers, of which these are enough.
 LOG_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
 PROVIDER_SECRET = re.compile("loglineos-(?!memory-key|signing-key|database)[a-z0-9]+(-[a-z0-9]+)*")
+# What a browser says it comes from. Without TLS only from the machine of whoever builds the page.
+ORIGIN = r"https://[a-z0-9.-]+(:\d+)?|http://(localhost|127\.0\.0\.1)(:\d+)?"
 REAL = ("dev", "staging", "prod")
 PROTECTED = ("staging", "prod")
 
@@ -97,6 +99,33 @@ FUNCTION_RULES: list[Rule] = [
     (lambda e: e.require_signed_rows or e.name not in PROTECTED, "require_signed_rows cannot be off here"),
 ]
 
+EDGE_RULES: list[Rule] = [
+    (
+        lambda e: 1 <= e.api_rate <= 10_000 and 1 <= e.api_burst <= 5_000,
+        "api_rate {api_rate} and api_burst {api_burst}: 1 at least, and AWS's limits are 10000 and 5000",
+    ),
+    (
+        lambda e: 1 <= e.enroll_rate <= e.api_rate and 1 <= e.enroll_burst <= e.api_burst,
+        "enroll_rate {enroll_rate} and enroll_burst {enroll_burst}: 1 at least, no more than api_rate and api_burst",
+    ),
+    (
+        lambda e: all(re.fullmatch(ORIGIN, origin) for origin in e.cors_origins),
+        "cors_origins must be like https://app.example.com, without a path and each named: * is none",
+    ),
+    (
+        lambda e: re.fullmatch(r"([a-z0-9-]+\.)+[a-z]+|", e.api_domain) is not None,
+        "api_domain {api_domain!r} is not like ledger.example.com",
+    ),
+    (
+        lambda e: (
+            re.fullmatch(rf"arn:[\w-]+:acm:{e.region}:\d+:certificate/\S+", e.api_certificate) is not None
+            if e.api_domain
+            else not e.api_certificate
+        ),
+        "api_domain and api_certificate go together: the ARN of a certificate in ACM, of {region}",
+    ),
+]
+
 OTHER_RULES: list[Rule] = [
     (
         lambda e: e.object_lock_days == 0 or e.protect_data,
@@ -114,7 +143,7 @@ OTHER_RULES: list[Rule] = [
 
 
 def broken_rule(environment: "Environment") -> str | None:
-    for holds, sentence in NETWORK_RULES + DATABASE_RULES + FUNCTION_RULES + OTHER_RULES:
+    for holds, sentence in NETWORK_RULES + DATABASE_RULES + FUNCTION_RULES + EDGE_RULES + OTHER_RULES:
         if not holds(environment):
             return sentence.format(**vars(environment))
     return None

@@ -11,6 +11,7 @@ from stacks.certificates import check_certificates
 from stacks.database import DatabaseStack
 from stacks.database_functions import Ledger
 from stacks.deployment import DeploymentStack
+from stacks.edge import EdgeStack
 from stacks.environment import Environment
 from stacks.functions import FunctionsStack
 from stacks.keys import KeysStack
@@ -28,6 +29,7 @@ class System:
     archive: ArchiveStack
     deployment: DeploymentStack
     functions: FunctionsStack
+    edge: EdgeStack
     schedules: SchedulesStack
     monitoring: MonitoringStack
     access: AccessStack
@@ -46,6 +48,7 @@ def build_system(app: cdk.App, environment: Environment, deployment_id: str) -> 
     functions.add_stack_dependency(deployment)
     if environment.rotate_master_days:
         RotationStack(app, environment, network, database)
+    edge = EdgeStack(app, environment, functions.loader.function, keys.key)
     schedules = SchedulesStack(app, environment, functions.loader.function, deployment.deploy.function)
     watched = Watched(
         database=database,
@@ -53,6 +56,7 @@ def build_system(app: cdk.App, environment: Environment, deployment_id: str) -> 
         migration=functions.migration,
         deploy=deployment.deploy,
         undelivered=schedules.undelivered,
+        api=edge.api,
     )
     monitoring = MonitoringStack(app, environment, watched, keys.key)
     access = AccessStack(app, environment)
@@ -64,6 +68,7 @@ def build_system(app: cdk.App, environment: Environment, deployment_id: str) -> 
         archive=archive,
         deployment=deployment,
         functions=functions,
+        edge=edge,
         schedules=schedules,
         monitoring=monitoring,
         access=access,

@@ -23,7 +23,10 @@ from loglineos.aws import Emulator, write_environment
 from loglineos.aws.deploy import ROOT, bootstrap, cdk
 from loglineos.local.postgres import LocalPostgres
 
-STACKS = ("keys", "access", "network", "archive", "database", "deployment", "functions", "schedules", "monitoring")
+STACKS = (
+    *("keys", "access", "network", "archive", "database"),
+    *("deployment", "functions", "edge", "schedules", "monitoring"),
+)
 TEMPLATES = tuple(f"loglineos-{part}" for part in STACKS)
 LOADER, MIGRATION = "loglineos-stage0-loader", "loglineos-db-migration"
 MEMORY, PROMPT = "00000000-0000-4000-8000-000000000007", "00000000-0000-4000-8000-000000000006"

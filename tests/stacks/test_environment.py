@@ -35,6 +35,9 @@ def load(name: str, **settings: Any) -> Environment:
         ("nat_gateways", 1, 1, 2),
         ("require_signed_rows", False, True, True),
         ("object_lock_days", 0, 0, 365),
+        ("api_rate", 100, 200, 500),
+        ("api_burst", 200, 400, 1000),
+        ("enroll_rate", 5, 5, 5),
         ("suffix", "-dev", "-staging", ""),
         ("database_identifier", "loglineos-dev", "loglineos-staging", "loglineos-prod"),
     ],
@@ -54,7 +57,7 @@ def test_local_is_dev_under_prods_names() -> None:
     differing = {item.name for item in fields(Environment) if getattr(local, item.name) != getattr(dev, item.name)}
     assert differing == {
         "name", "suffix", "database_identifier", "region", "availability_zones",
-        "database_tls", "database_iam", "rotate_master_days",
+        "database_tls", "database_iam", "rotate_master_days", "api_rate", "api_burst",
     }  # fmt: skip
 
 
@@ -99,6 +102,19 @@ REFUSED = [
     ({"trusted_row_keys": "beef"}, "64 lower-case hex digits"),
     ({"provider_secrets": "openai"}, "names like loglineos-openai"),
     ({"provider_secrets": "loglineos-openai,loglineos-memory-key"}, "none of the stack's own secrets"),
+    ({"api_rate": "0"}, "api_rate 0 and api_burst 200: 1 at least"),
+    ({"api_burst": "5001"}, "AWS's limits are 10000 and 5000"),
+    ({"enroll_rate": "101"}, "enroll_rate 101 and enroll_burst 10: .* no more than api_rate"),
+    ({"cors_origins": "*"}, "each named: \\* is none"),
+    ({"cors_origins": "http://app.example.com"}, "cors_origins must be like https://app.example.com"),
+    ({"cors_origins": "https://app.example.com/"}, "without a path"),
+    ({"api_domain": "example"}, "api_domain 'example' is not like ledger.example.com"),
+    ({"api_domain": "ledger.example.com"}, "api_domain and api_certificate go together"),
+    ({"api_certificate": "arn:aws:acm:us-east-1:1:certificate/a"}, "go together: the ARN of a certificate"),
+    (
+        {"api_domain": "a.example.com", "api_certificate": "arn:aws:acm:eu-west-1:1:certificate/a"},
+        "of a certificate in ACM, of us-east-1",
+    ),
     ({"object_lock_days": "1"}, "object_lock_days needs protect_data"),
     ({"alarm_email": "ops"}, "alarm_email 'ops' is not an address"),
     ({"github_repository": "loglineos"}, "is not like owner/name"),
@@ -131,7 +147,8 @@ def refusal(name: str, settings: dict[str, str]) -> str:
 def test_every_rule_is_broken_by_some_test() -> None:
     said = [refusal("dev", settings) for settings, _ in REFUSED]
     said += [refusal("prod", {name: "false", "object_lock_days": "0"}) for name in PROTECTIONS]
-    every = rules.NETWORK_RULES + rules.DATABASE_RULES + rules.FUNCTION_RULES + rules.OTHER_RULES
+    every = rules.NETWORK_RULES + rules.DATABASE_RULES + rules.FUNCTION_RULES
+    every += rules.EDGE_RULES + rules.OTHER_RULES
     for _, sentence in every:
         spoken = re.sub(r"\\{[^}]*\\}", ".*", re.escape(sentence))
         assert any(re.search(spoken, one) for one in said), f"no test breaks the rule: {sentence}"

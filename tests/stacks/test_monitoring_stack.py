@@ -32,6 +32,7 @@ def alarms(template: Any, properties: Any) -> dict[str, dict[str, Any]]:
         ("replica-lag", "AWS/RDS ReplicaLag", f"{DB} Replica", "Average", 60, "> 60"),
         ("stage0-loader-throttles", "AWS/Lambda Throttles", "FunctionName Loader", "Sum", 300, "> 0"),
         ("schedules-dead-letters", f"AWS/SQS {WAITING}", "QueueName Undelivered", "Maximum", 300, "> 0"),
+        ("edge-5xx", "AWS/ApiGateway 5xx", "ApiId Api", "Sum", 300, "> 5"),
         ("failed-verification", "loglineos-ledger FailedVerifications", "", "Sum", 60, "> 0"),
         ("no-boot", "loglineos-ledger Boots", "", "Sum", 60, "< 1"),
         ("db-migration-logged-errors", "loglineos-ledger DbMigrationErrorLines", "", "Sum", 60, "> 10"),
@@ -142,5 +143,5 @@ def test_what_is_counted_in_the_logs(each: Any, properties: Any) -> None:
 def test_dashboard_shows_ledger_and_aws(prod: Mapping[str, Any], properties: Any) -> None:
     (dashboard,) = properties(prod["monitoring"], "AWS::CloudWatch::Dashboard").values()
     body = str(dashboard["DashboardBody"])
-    for shown in ("Boots", "Kernels mais executados", "Errors", "CPUUtilization", "FreeStorageSpace"):
+    for shown in ("Boots", "Kernels mais executados", "Errors", "CPUUtilization", "FreeStorageSpace", "5xx"):
         assert shown in body

@@ -57,7 +57,7 @@ def test_nothing_is_acknowledged_that_is_not_found(name: str, tmp_path: Path, mo
 
     def is_found(one: Acknowledgement, rule: str) -> bool:
         return any(
-            part == one.part and path.startswith(f"{one.path}/") and rule == named for part, path, named in found
+            part == one.part and f"{path}/".startswith(f"{one.path}/") and rule == named for part, path, named in found
         )
 
     stale = [(one.part, one.path, rule) for one in acknowledgements(environment) for rule in one.ids

@@ -13,7 +13,7 @@ from syrupy.extensions.json import JSONSnapshotExtension
 
 from stacks.environment import ENVIRONMENTS
 
-PARTS = ["access", "archive", "database", "deployment", "functions"]
+PARTS = ["access", "archive", "database", "deployment", "edge", "functions"]
 PARTS += ["keys", "monitoring", "network", "rotation", "schedules"]
 
 

@@ -56,7 +56,7 @@ def test_two_syntheses_are_the_same_bytes_without_credentials_or_network(reposit
         done = run_app(repository, outdir, context)
         assert done.returncode == 0, done.stderr
     one, two = map(contents, outputs)
-    assert len([name for name in one if name.endswith(".template.json")]) == 10
+    assert len([name for name in one if name.endswith(".template.json")]) == 11
     assert one == two
 
 
