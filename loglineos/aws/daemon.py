@@ -11,11 +11,17 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loglineos.local.postgres import LocalPostgres
 
 from .addresses import ACCESS_KEY, HOST, SECRET_KEY
 from .files import Files, Info
+
+if TYPE_CHECKING:
+    from .emulator import Endpoint
+    from .functions.invoke import Invoker
+    from .functions.pool import Pool
 
 SUPERUSER = "rdsadmin"
 
@@ -38,31 +44,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(files: Files, postgres: Path, region: str, *, clock: bool) -> int:
-    port = _free_port(files.last_port())
+    port, api_port = map(_free_port, files.last_ports())
     # moto reads these when it is imported.
     os.environ["MOTO_PORT"] = str(port)
     os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"  # the bootstrap attaches ReadOnlyAccess
-    from . import additions, corrections
     from .clock import start_clock
     from .cloudformation.custom import Mailbox
     from .emulator import Endpoint
-    from .functions.invoke import Invoker
-    from .functions.invoke import install as install_functions
     from .functions.pool import Pool
-    from .rds.databases import Databases
-    from .rds.instances import Instances
-    from .rds.instances import install as install_instances
+    from .gateway.front import Front
+    from .gateway.server import serve_api
     from .server import serve
 
-    url, local = f"http://{HOST}:{port}", LocalPostgres(postgres)
-    server = local.start()
-    databases = Databases(server.host, server.port, server.url(SUPERUSER, "postgres"), local.set_password)
-    pool = Pool(files.directory / "functions", _function_environment(url))
-    corrections.install()
-    additions.install()
-    install_functions(Invoker(pool, files.directory / "functions", url))
-    install_instances(Instances(databases))
-    http = serve(port, Mailbox())
+    where = Endpoint(f"http://{HOST}:{port}", f"http://{HOST}:{api_port}", region)
+    pool = Pool(files.directory / "functions", _function_environment(where.url))
+    invoker = _install(LocalPostgres(postgres), pool, files, where)
+    http, api = serve(port, Mailbox()), serve_api(api_port, Front(invoker, region))
+    threading.Thread(target=api.serve_forever, args=(0.1,), name="api", daemon=True).start()
 
     def stop(*_: object) -> None:
         # From another thread: shutdown waits for the loop which this signal has interrupted.
@@ -70,17 +68,39 @@ def _run(files: Files, postgres: Path, region: str, *, clock: bool) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    files.write(Info(os.getpid(), port, region))
-    logging.info("serving %s", url)
+    files.write(Info(os.getpid(), port, api_port, region))
+    logging.info("serving %s, and the deployed HTTP API at %s", where.url, where.api_url)
     if clock:
-        start_clock(Endpoint(url, region))
+        start_clock(where)
     try:
         http.serve_forever(poll_interval=0.1)
     finally:
+        api.shutdown()
         pool.close()
         files.forget()
         logging.info("stopped")
     return 0
+
+
+def _install(local: LocalPostgres, pool: Pool, files: Files, where: Endpoint) -> Invoker:
+    """Put what is ours in moto's place."""
+    from . import additions, corrections
+    from .functions.invoke import Invoker
+    from .functions.invoke import install as install_functions
+    from .gateway.front import install as install_gateway
+    from .rds.databases import Databases
+    from .rds.instances import Instances
+    from .rds.instances import install as install_instances
+
+    server = local.start()
+    databases = Databases(server.host, server.port, server.url(SUPERUSER, "postgres"), local.set_password)
+    invoker = Invoker(pool, files.directory / "functions", where.url)
+    corrections.install()
+    additions.install()
+    install_functions(invoker)
+    install_gateway(where.api_url)
+    install_instances(Instances(databases))
+    return invoker
 
 
 def _function_environment(url: str) -> dict[str, str]:

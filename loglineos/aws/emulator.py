@@ -29,9 +29,13 @@ class EmulatorError(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a running emulator is, and what a program needs in its environment to find it."""
+    """Where a running emulator is, and what a program needs in its environment to find it.
+
+    `api_url` is where the deployed HTTP API answers.
+    """
 
     url: str
+    api_url: str
     region: str = REGION
     account: str = ACCOUNT
 
@@ -49,6 +53,7 @@ class Endpoint:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "",
+            "LOGLINEOS_URL": self.api_url,
             "CDK_DEFAULT_ACCOUNT": self.account,
             "CDK_DEFAULT_REGION": self.region,
             "CDK_DISABLE_CLI_TELEMETRY": "1",
@@ -132,7 +137,7 @@ class Emulator:
 
 
 def _endpoint(info: Info) -> Endpoint:
-    return Endpoint(f"http://{HOST}:{info.port}", info.region)
+    return Endpoint(f"http://{HOST}:{info.port}", f"http://{HOST}:{info.api_port}", info.region)
 
 
 def _answers(info: Info) -> bool:

@@ -17,6 +17,7 @@ class Info:
 
     pid: int
     port: int
+    api_port: int  # of the deployed HTTP API
     region: str
 
 
@@ -49,7 +50,7 @@ class Files:
             return not free
 
     def write(self, info: Info) -> None:
-        self._port.write_text(f"{info.port}\n")
+        self._port.write_text(f"{info.port} {info.api_port}\n")
         whole = self._info.with_suffix(".new")
         whole.write_text(json.dumps(asdict(info)))
         whole.replace(self._info)
@@ -65,8 +66,10 @@ class Files:
     def forget(self) -> None:
         self._info.unlink(missing_ok=True)
 
-    def last_port(self) -> int | None:
+    def last_ports(self) -> tuple[int | None, int | None]:
+        """Where the emulator and the deployed HTTP API were last time."""
         try:
-            return int(self._port.read_text())
+            port, api_port = map(int, self._port.read_text().split())
         except (OSError, ValueError):
-            return None
+            return None, None
+        return port, api_port

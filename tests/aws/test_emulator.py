@@ -105,7 +105,7 @@ def test_a_failed_start_shows_the_log(own: Emulator, tmp_path: Path) -> None:
 
 def test_the_environment_file_is_private_and_exact(tmp_path: Path) -> None:
     path = tmp_path / "env"
-    write_environment(Endpoint("http://localhost:1"), path, NOTE="it's")
+    write_environment(Endpoint("http://localhost:1", "http://localhost:2"), path, NOTE="it's")
     assert path.stat().st_mode & 0o777 == 0o600
     shown = os.popen(f"AWS_PROFILE=mine; . {path}; echo $AWS_ENDPOINT_URL $AWS_REGION $NOTE ${{AWS_PROFILE-none}}")
     assert shown.read().split() == ["http://localhost:1", "us-east-2", "it's", "none"]

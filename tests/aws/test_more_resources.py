@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loglineos.aws import Endpoint
 from tests.aws.readback import unreadable
 
 Client = Callable[[str], Any]
@@ -168,9 +169,9 @@ def created(client: Client) -> Iterator[dict[str, Any]]:
     client("cloudformation").delete_stack(StackName=STACK)
 
 
-def test_what_was_created_can_be_read_back(created: dict[str, Any], client: Client) -> None:
+def test_what_was_created_can_be_read_back(created: dict[str, Any], client: Client, endpoint: Endpoint) -> None:
     assert unreadable(client, STACK, TEMPLATE) == []
-    assert created["Outputs"][0]["OutputValue"].startswith("https://")
+    assert created["Outputs"][0]["OutputValue"] == endpoint.api_url
 
 
 def test_code_in_the_template_runs_by_its_alias(created: dict[str, Any], client: Client) -> None:

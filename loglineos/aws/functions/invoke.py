@@ -54,8 +54,8 @@ class Invoker:
     def setting(self, function: Any) -> Setting:
         backend = get_backend(function.account_id, function.region)
         versions = [backend.layers_versions_by_arn(layer["Arn"]) for layer in function.layers]
-        layers = [unpacked(self._directory, version.code_bytes) for version in versions if version]
-        task = unpacked(self._directory, function.code_bytes)
+        layers = [unpacked(self._directory, one.code_bytes, one.code_sha_256) for one in versions if one]
+        task = unpacked(self._directory, function.code_bytes, function.code_sha_256)
         variables = {key: str(value) for key, value in (function.environment_vars or {}).items()}
         return Setting(
             arn=function.function_arn,
@@ -71,10 +71,11 @@ class Invoker:
             environment=tuple(sorted({**_logging(function), **variables}.items())),
         )
 
-    def run(self, function: Any, payload: bytes) -> Outcome:
+    def run(self, function: Any, payload: bytes, patience: float = 0.0) -> Outcome:
+        """Invoke once. Raises Throttled if for `patience` seconds no place of its reserved concurrency is free."""
         reserved = function.reserved_concurrency
         limit = None if reserved is None else int(reserved)
-        outcome, stream = self._pool.run(self.setting(function), payload, limit)
+        outcome, stream = self._pool.run(self.setting(function), payload, limit, patience)
         _write_logs(function, stream, outcome.logs)
         return outcome
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from .worker import Outcome, Setting, Worker
 # More at once than this and a caller waits: it is one machine. A function's reserved concurrency, as on
 # AWS, throttles instead.
 _MOST_AT_ONCE = 16
+# As on AWS, what was needed at once stays warm for a while: starting a process takes longer than most invocations.
 _KEPT_WARM = 2
+_WARM_SECONDS = 60.0
 
 
 class Throttled(Exception):
@@ -27,12 +30,16 @@ class Pool:
         self._busy: dict[str, set[Worker]] = defaultdict(set)
         self._starting: dict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
+        self._freed: dict[str, threading.Condition] = defaultdict(lambda: threading.Condition(self._lock))
         self._slots = threading.BoundedSemaphore(_MOST_AT_ONCE)
         directory.mkdir(parents=True, exist_ok=True)
 
-    def run(self, setting: Setting, payload: bytes, reserved: int | None) -> tuple[Outcome, str]:
-        """Invoke once; the answer and the log stream it belongs to. Raises Throttled."""
-        self._admit(setting.arn, reserved)
+    def run(self, setting: Setting, payload: bytes, reserved: int | None, patience: float = 0.0) -> tuple[Outcome, str]:
+        """Invoke once; the answer and the log stream it belongs to.
+
+        Raises Throttled if the reserved concurrency is in use, and still is after `patience` seconds.
+        """
+        self._admit(setting.arn, reserved, patience)
         try:
             with self._slots:
                 worker = self._take(setting)
@@ -43,10 +50,11 @@ class Pool:
         finally:
             with self._lock:
                 self._starting[setting.arn] -= 1
+                self._freed[setting.arn].notify()
 
-    def _admit(self, arn: str, reserved: int | None) -> None:
+    def _admit(self, arn: str, reserved: int | None, patience: float) -> None:
         with self._lock:
-            if reserved is not None and self._starting[arn] >= reserved:
+            if reserved is not None and not self._freed[arn].wait_for(lambda: self._starting[arn] < reserved, patience):
                 raise Throttled("Rate Exceeded.")
             self._starting[arn] += 1
 
@@ -65,14 +73,16 @@ class Pool:
         return worker
 
     def _give_back(self, worker: Worker) -> None:
-        arn = worker.setting.arn
+        arn, now = worker.setting.arn, time.monotonic()
+        worker.idle_since = now
         with self._lock:
             self._busy[arn].discard(worker)
-            keep = worker.usable and len(self._idle[arn]) < _KEPT_WARM
-            if keep:
-                self._idle[arn].append(worker)
-        if not keep:
-            worker.stop()
+            idle = [*self._idle[arn], worker] if worker.usable else self._idle[arn]
+            # The last to come back is the first to be taken: those at the front are the ones that are not needed.
+            surplus = [old for old in idle[:-_KEPT_WARM] if now - old.idle_since > _WARM_SECONDS]
+            self._idle[arn] = [kept for kept in idle if kept not in surplus]
+        for old in surplus if worker.usable else [*surplus, worker]:
+            old.stop()
 
     def processes(self, arn: str) -> list[int]:
         """The ids of a function's processes, for those who watch or kill them."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
+from ..http_body import read_body
+
 _PREFIX = "/2018-06-01/runtime"
 
 
@@ -61,6 +63,7 @@ class RuntimeApi:
 class _Handler(BaseHTTPRequestHandler):
     api: ClassVar[RuntimeApi]
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms for the first's receipt
 
     def log_message(self, format: str, *args: object) -> None:
         """Silent: what passes here is the function's business."""
@@ -82,23 +85,13 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def do_POST(self) -> None:
-        body, kind = self._body(), self.path.rsplit("/", 1)[-1]
+        body, kind = read_body(self.headers, self.rfile), self.path.rsplit("/", 1)[-1]
         if self.path == f"{_PREFIX}/init/error":
             kind = "init_error"
             self.api.ready.set()
         if kind in ("response", "error", "init_error"):
             self.api.answers.put(Answer(kind, body))
         self._answer(202, b'{"status":"OK"}')
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(chunks)
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)

@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, setting: Setting, common: dict[str, str], directory: Path) -> None:
         self.setting = setting
         self.stream = f"{time.strftime('%Y/%m/%d')}/[{setting.version}]{uuid.uuid4().hex}"
-        self.alive = True
+        self.alive, self.idle_since = True, 0.0
         self._api = RuntimeApi()
         # Output goes to a file and not to a pipe: once the answer is there so is every line before it.
         self._output = _nameless_file(directory)

@@ -1,4 +1,4 @@
-"""The HTTP API in front of the loader. Stored and readable; nothing listens for its requests here."""
+"""The HTTP API in front of the loader, as moto keeps it. `gateway/` serves it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""API Gateway's HTTP APIs, served on loopback: what is deployed is what answers."""
