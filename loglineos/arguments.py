@@ -12,14 +12,18 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+DEFAULT_USER, DEFAULT_TENANT = "edge:stage0", "system"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
 
 
 def identity_options(command: Command) -> Command:
-    """`--user` and `--tenant`: whom the command acts as. IAM (or access to this machine) decides who may."""
+    """`--user` and `--tenant`: whom the command acts as. IAM (or access to this machine) decides who may.
+
+    Over HTTPS the device's key decides, and they are not taken.
+    """
     for name, default, sentence in (
-        ("user", "edge:stage0", "Act as this user."),
-        ("tenant", "system", "Act in this tenant."),
+        ("user", DEFAULT_USER, "Act as this user."),
+        ("tenant", DEFAULT_TENANT, "Act in this tenant."),
     ):
         variable = f"LOGLINEOS_{name.upper()}"
         command = click.option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,10 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 
 from db_migration import handler as migration_handler
-from ledger.errors import LedgerError, LedgerUnavailable
+from ledger.errors import LedgerUnavailable
+from loglineos.devices import URL_VARIABLE, Devices
+from loglineos.errors import CommandFailed
+from loglineos.http_backend import HttpBackend
 from loglineos.local.errors import LocalPostgresError
 from loglineos.local.stack import LocalStack
 from stacks.environment import ENVIRONMENTS, Environment
@@ -30,12 +34,6 @@ Event = Mapping[str, Any]
 _PATIENCE = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 1})
 
 
-class CommandFailed(LedgerError):
-    """A Lambda answered with an error; it is the Lambda's own sentence."""
-
-    code = "failed"
-
-
 class Backend(Protocol):
     """The two functions of a deployment."""
 
@@ -47,8 +45,17 @@ class Backend(Protocol):
 
 
 def choose_backend() -> Backend:
-    """The environment of `--env`; else the database of DATABASE_URL; else the local stack."""
-    environment = click.get_current_context().find_root().params.get("env")
+    """Of `--url` or `--env`; else where LOGLINEOS_URL says, if this machine is enrolled there; else the database of
+    DATABASE_URL; else the local stack.
+    """
+    given = click.get_current_context().find_root().params
+    environment, url = given.get("env"), given.get("url")
+    if url or (not environment and (url := os.environ.get(URL_VARIABLE))):
+        device = Devices().get(url)
+        if device:
+            return HttpBackend(url, device)
+        if given.get("url"):
+            raise CommandFailed(f"this machine is not enrolled at {url}: `loglineos --url {url} login`")
     if environment:
         return AwsBackend(environment)
     stack = LocalStack()

@@ -16,6 +16,7 @@ from loglineos.function_commands import function
 from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
+from loglineos.login_commands import check_url, login, logout
 from loglineos.queue_commands import queue
 from stacks.environment import ENVIRONMENTS
 
@@ -24,12 +25,30 @@ FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
 
 @click.group(epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the ledger cannot be reached.")
 @click.option("--env", type=click.Choice(sorted(ENVIRONMENTS)), help="A deployed environment, by your AWS settings.")
+@click.option("--url", callback=check_url, metavar="URL", help="A ledger's HTTP API, as the device of `login`.")
 @click.version_option(package_name=None, version="0.1.0")
-def cli(env: str | None) -> None:
+def cli(env: str | None, url: str | None) -> None:
     """LogLineOS: an append-only ledger of signed spans that boots its own code."""
+    if env and url:
+        raise click.UsageError("--env and --url are two ways to a ledger: give one")
 
 
-for _command in (up, down, status, migrate, seed, query, boot, append, timeline, health, queue, function):
+for _command in (
+    up,
+    down,
+    status,
+    migrate,
+    seed,
+    query,
+    boot,
+    append,
+    timeline,
+    health,
+    queue,
+    function,
+    login,
+    logout,
+):
     cli.add_command(_command)
 
 

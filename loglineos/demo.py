@@ -39,6 +39,7 @@ The ledger stays up. Try next:
   loglineos query 'SELECT entity_type, count(*) FROM ledger.visible_timeline GROUP BY 1 ORDER BY 2 DESC'
   loglineos timeline --follow
   aws lambda invoke --function-name loglineos-stage0-loader --payload '{"action":"health"}' response.json
+  curl $LOGLINEOS_URL/health
   aws cloudformation describe-stacks --query 'Stacks[].[StackName,StackStatus]' --output text
   psql                       (as readonly, if it is installed)
   make down"""

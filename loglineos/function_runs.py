@@ -16,8 +16,9 @@ from ledger.override import sign_override
 from ledger.proof import parse_signing_key
 from ledger.span import format_instant
 from loglineos.arguments import identity_options, json_option, read_json, read_text
-from loglineos.backend import CommandFailed, choose_backend
+from loglineos.backend import choose_backend
 from loglineos.caller import BEGINNING, Caller, SpanBody, place_of
+from loglineos.errors import CommandFailed
 from loglineos.functions import FunctionFailed, id_of
 from loglineos.output import Output, cell
 from loglineos.spans import proof_of

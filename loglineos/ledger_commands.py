@@ -10,7 +10,8 @@ from uuid import UUID
 import click
 
 from loglineos.arguments import identity_options, json_option, read_json, read_text
-from loglineos.backend import Backend, CommandFailed, choose_backend
+from loglineos.backend import Backend, choose_backend
+from loglineos.errors import CommandFailed
 from loglineos.output import Output
 from loglineos.spans import proof_of, show_spans
 

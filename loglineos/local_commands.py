@@ -10,6 +10,7 @@ from ledger.errors import LedgerError
 from loglineos.arguments import json_option
 from loglineos.backend import AwsBackend, Backend, InProcessBackend, choose_backend
 from loglineos.demo import show_demo
+from loglineos.http_backend import HttpBackend
 from loglineos.local.stack import LocalStack
 from loglineos.output import Output
 from loglineos.rehearsal import deploy_locally
@@ -36,6 +37,8 @@ def up(demo: bool, as_json: bool) -> None:
     if as_json:
         output.json({**_described(stack), "seed": seeded})
         return
+    if isinstance(backend, AwsBackend):
+        output.line(f"The HTTP API is at {_described(stack)['url']}.")
     output.line(f"{len(seeded['inserted']) + len(seeded['unchanged'])} rows are in the ledger.")
     if demo:
         show_demo(backend, output)
@@ -59,6 +62,9 @@ def down(as_json: bool) -> None:
 def status(as_json: bool) -> None:
     """Tell whether the ledger runs, where, and whether it is migrated. Exit code 3 if it does not run."""
     output, backend = Output(as_json), choose_backend()
+    if isinstance(backend, HttpBackend):
+        _show(output, _described_over_https(backend))
+        return
     facts: dict[str, Any] = _described(LocalStack()) if not _remote(backend) else {"environment": _remote(backend)}
     migrations = backend.migration({"action": "migrate", "dry_run": True})
     facts |= {"pending_migrations": migrations["pending"], "ahead": migrations["ahead"]}
@@ -67,11 +73,16 @@ def status(as_json: bool) -> None:
         facts["spans"] = counted["rows"][0]["spans"]
     except LedgerError:
         facts["spans"] = None  # not migrated yet
-    if as_json:
+    _show(output, facts)
+
+
+def _show(output: Output, facts: dict[str, Any]) -> None:
+    if output.as_json:
         output.json(facts)
         return
-    pending = ", ".join(facts.pop("pending_migrations"))
-    facts["migrations"] = f"pending: {pending}; run `loglineos migrate`" if pending else "up to date"
+    if "pending_migrations" in facts:
+        pending = ", ".join(facts.pop("pending_migrations"))
+        facts["migrations"] = f"pending: {pending}; run `loglineos migrate`" if pending else "up to date"
     for name, value in facts.items():
         if value not in (None, []):
             output.line(f"{name:12} {value}")
@@ -79,6 +90,18 @@ def status(as_json: bool) -> None:
 
 def _remote(backend: Backend) -> str | None:
     return backend.environment if isinstance(backend, AwsBackend) and not backend.variables else None
+
+
+def _described_over_https(backend: HttpBackend) -> dict[str, Any]:
+    health, device = backend.load({"action": "health"}), backend.device
+    return {
+        "url": backend.url,
+        "database": health["database"],
+        "device": device.device_id,
+        "user": device.user_id,
+        "tenant": device.tenant_id,
+        "kernels": ", ".join(kernel["name"] for kernel in health["kernels"]),
+    }
 
 
 def _described(stack: LocalStack) -> dict[str, Any]:
@@ -89,4 +112,5 @@ def _described(stack: LocalStack) -> dict[str, Any]:
         "database": f"PostgreSQL {server.version} at {server.host}:{server.port}" if server else "not running",
         "data": str(server.data_directory) if server else None,
         "aws": f"{endpoint.url} (region {endpoint.region})" if endpoint else "not running",
+        "url": endpoint.api_url if endpoint else None,
     }

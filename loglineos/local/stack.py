@@ -13,6 +13,7 @@ from nacl.signing import SigningKey
 
 from loglineos.aws import Emulator, Endpoint, write_environment
 from loglineos.local.postgres import LocalPostgres, Server
+from loglineos.private_file import write_private
 
 ROOT = Path(__file__).resolve().parents[2]
 # Set by the operator, these win over what the local stack would choose.
@@ -79,7 +80,7 @@ class LocalStack:
     def write_client_settings(self, endpoint: Endpoint, server: Server, password: str) -> None:
         """`.local/env`, to be sourced: `aws`, `cdk` and `loglineos` go to the emulator, `psql` in as `readonly`."""
         passwords = self.directory / "pgpass"
-        _write_private(passwords, f"{server.host}:{server.port}:*:readonly:{password}\n")
+        write_private(passwords, f"{server.host}:{server.port}:*:readonly:{password}\n")
         write_environment(
             endpoint,
             self.directory / "env",
@@ -99,20 +100,10 @@ class LocalStack:
         if not path.exists():
             self.directory.mkdir(parents=True, exist_ok=True)
             names = ("row_signing_key", "signing_key", "memory_key")
-            _write_private(path, json.dumps({name: secrets.token_hex(32) for name in names}, indent=2) + "\n")
+            write_private(path, json.dumps({name: secrets.token_hex(32) for name in names}, indent=2) + "\n")
         keys: dict[str, str] = json.loads(path.read_text())
         return keys
 
 
 def _public(private: str) -> str:
     return bytes(SigningKey(bytes.fromhex(private)).verify_key).hex()
-
-
-def _write_private(path: Path, text: str) -> Path:
-    """Whole or not at all, and never readable by others, not even for a moment."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    draft.replace(path)
-    return path
