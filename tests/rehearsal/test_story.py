@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from loglineos.aws.cloudformation.custom import RESPONSE_PATH
+from loglineos.client import Client, Unauthenticated, enroll
+from stacks.edge import DEVICE_ROUTES, PUBLIC_ROUTES
 from tests.aws.readback import unreadable
 from tests.rehearsal.kit import (
     LOADER,
@@ -23,6 +26,7 @@ from tests.rehearsal.kit import (
     released_rows,
 )
 
+ENROLLMENT, ACCESS_LOGS = "00000000-0000-4000-8000-000000000008", "/aws/vendedlogs/loglineos-edge"
 DEPLOY_LOGS = "/aws/lambda/loglineos-db-deploy"
 
 
@@ -117,6 +121,52 @@ aws lambda invoke \
 
 
 # -- nothing new
+
+
+@pytest.fixture(scope="module")
+def url(deployed: Rehearsal) -> str:
+    """Of the HTTP API, as the stack's output says."""
+    (edge,) = deployed.client("cloudformation").describe_stacks(StackName="loglineos-edge")["Stacks"]
+    (found,) = [output["OutputValue"] for output in edge["Outputs"] if output["OutputKey"] == "Url"]
+    return str(found)
+
+
+def test_the_http_api_answers_its_documented_routes_alone(url: str) -> None:
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+        health = http.get("/health")
+        assert (health.status_code, health.json()["status"]) == (200, "ok")
+        documented = http.get("/api/openapi.json").json()["paths"]
+        routes = {f"{method.upper()} {path}" for path, methods in documented.items() for method in methods}
+        assert routes == {*DEVICE_ROUTES, *PUBLIC_ROUTES}
+        nobody = http.get("/api/manifest")
+        assert (nobody.status_code, nobody.headers["content-type"]) == (401, "application/problem+json")
+        elsewhere = http.post("/api/elsewhere", json={"action": "health"})
+        assert (elsewhere.status_code, elsewhere.json()) == (404, {"message": "Not Found"})
+
+
+def test_a_device_enrolls_works_and_is_revoked(deployed: Rehearsal, url: str) -> None:
+    code = deployed.boot(ENROLLMENT, {"action": "invite"})["output"]["code"]
+    device = enroll(url, code, app_name="rehearsal", app_version="1", fingerprint="a machine")
+    assert device.tenant_id == "acme"
+    with Client(url, device) as ledger:
+        ledger.boot(MEMORY, {"action": "store", "content": "over HTTPS", "tags": ["edge"]})
+        found = ledger.boot(MEMORY, {"action": "search", "search_query": "HTTPS"})["output"]["memories"]
+        assert [memory["content"] for memory in found] == ["over HTTPS"]
+        ledger.append({"entity_type": "note", "did": "said", "this": "hello"})
+        assert ledger.timeline(limit=200)["spans"][-1]["this"] == "hello"
+        deployed.boot(ENROLLMENT, {"action": "revoke", "device_id": device.device_id})
+        with pytest.raises(Unauthenticated):
+            ledger.manifest()
+
+
+def test_requests_are_logged_without_their_tokens(deployed: Rehearsal, url: str) -> None:
+    token = "a-token-that-nobody-should-read"
+    httpx.get(f"{url}/api/manifest?x=a-secret", headers={"authorization": f"Bearer {token}"}, trust_env=False)
+    lines = [json.loads(line) for line in deployed.logs(ACCESS_LOGS)]
+    assert {"GET /health", "POST /api/boot", "POST /api/enroll", "-"} <= {line["routeKey"] for line in lines}
+    assert {line["status"] for line in lines} == {"200", "401", "404"}
+    written = deployed.logs(ACCESS_LOGS) + deployed.logs(f"/aws/lambda/{LOADER}")
+    assert not any(token in line or "a-secret" in line for line in written)
 
 
 def test_the_same_deployment_again_changes_nothing(deployed: Rehearsal) -> None:
