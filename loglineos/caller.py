@@ -56,6 +56,11 @@ class Caller:
                 time.sleep(FOLLOW_PAUSE_S)
 
 
+def place_before(span: SpanBody) -> str:
+    """The cursor after which a span comes first."""
+    return str(Cursor(span["era"], int(span["xid"]), span["position"] - 1))
+
+
 def place_of(span: SpanBody) -> str:
     """The cursor at which a span stands."""
     return str(Cursor(span["era"], int(span["xid"]), span["position"]))

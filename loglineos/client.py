@@ -168,9 +168,12 @@ class Client:
             "spans": [{"id": str(uuid.uuid4()), "at": now, **span} for span in spans]
         })  # fmt: skip
 
-    def spans(self, *, limit: int = 50, entity_type: str | None = None, before: str | None = None) -> Body:
-        """A page of what the device may see, newest first."""
-        return self.call("GET", "/api/spans", params={"limit": limit, "entity_type": entity_type, "before": before})
+    def spans(
+        self, *, limit: int = 50, entity_type: str | None = None, before: str | None = None, latest: bool = False
+    ) -> Body:
+        """A page of what the device may see, newest first. `latest`: no outdated versions, and none of the deleted."""
+        params = {"limit": limit, "entity_type": entity_type, "before": before, "latest": latest or None}
+        return self.call("GET", "/api/spans", params=params)
 
     def span(self, span_id: str) -> Body:
         """A span's latest version, and its versions."""

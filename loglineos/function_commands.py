@@ -227,12 +227,12 @@ def schedule(function: str, cron: str | None, once: bool, off: bool, user: str, 
 def list_(user: str, tenant: str, as_json: bool) -> None:
     """Show the user's functions."""
     output, caller = Output(as_json), caller_of(user, tenant)
-    found = [span for span in functions_of(caller) if span["owner_id"] == user]
+    found = [span for span in functions_of(caller) if span["owner_id"] == caller.user]
     if as_json:
         output.json({"functions": found})
         return
     if not found:
-        output.line(f"{user} of {tenant} has no functions. Write one: loglineos function new NAME")
+        output.line(f"{caller.user} of {caller.tenant} has no functions. Write one: loglineos function new NAME")
         return
     rows = [
         (span.get("name"), span["seq"], (span.get("metadata") or {}).get("schedule"), span.get("status"),

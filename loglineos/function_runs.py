@@ -20,6 +20,7 @@ from loglineos.backend import choose_backend
 from loglineos.caller import BEGINNING, Caller, SpanBody, place_of
 from loglineos.errors import CommandFailed
 from loglineos.functions import FunctionFailed, id_of
+from loglineos.http_backend import HttpBackend
 from loglineos.output import Output, cell
 from loglineos.spans import proof_of
 
@@ -44,12 +45,15 @@ NEXT = {
 
 def caller_of(user: str, tenant: str) -> Caller:
     """Who writes and runs functions: a user of a tenant of their own."""
+    backend = choose_backend()
+    if isinstance(backend, HttpBackend):
+        return Caller(backend, *backend.identity(user, tenant))
     if tenant == "system":
         raise click.UsageError(
             "functions belong to a tenant, and those of tenant system come with a release:"
             " say whose with --tenant and --user, or set LOGLINEOS_TENANT and LOGLINEOS_USER."
         )
-    return Caller(choose_backend(), user, tenant)
+    return Caller(backend, user, tenant)
 
 
 @click.command()
@@ -195,7 +199,7 @@ def logs(function: str, limit: int, follow: bool, user: str, tenant: str, as_jso
     elif found:
         _show(output, found)
     else:
-        output.line(f"{user} of {tenant} has not run it yet: loglineos function run {function}")
+        output.line(f"{caller.user} of {caller.tenant} has not run it yet: loglineos function run {function}")
 
 
 def _follow(output: Output, caller: Caller, function_id: str, found: list[SpanBody]) -> None:

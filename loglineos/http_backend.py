@@ -46,6 +46,11 @@ class HttpBackend:
             "give --env and your AWS settings; or, for the local stack, neither --url nor LOGLINEOS_URL"
         )
 
+    def identity(self, user: str, tenant: str) -> tuple[str, str]:
+        """Who acts: the device's user and tenant, whatever is given by default. Raises CommandFailed."""
+        self._require_own_identity({"user_id": user, "tenant_id": tenant})
+        return self.device.user_id, self.device.tenant_id
+
     def _require_own_identity(self, event: Event) -> None:
         """Who says another one would be ignored, or believe it."""
         own = {"user_id": (DEFAULT_USER, self.device.user_id), "tenant_id": (DEFAULT_TENANT, self.device.tenant_id)}
@@ -67,8 +72,8 @@ class HttpBackend:
         return self._client.append(*(event["spans"] if "spans" in event else [event["span"]]))
 
     def _timeline(self, event: Event) -> dict[str, Any]:
-        given = {name: event[name] for name in ("limit", "entity_type") if name in event}
-        return self._client.timeline(event["after"], **given) if "after" in event else self._client.spans(**given)
+        given = {name: event[name] for name in ("limit", "entity_type", "before", "latest", "after") if name in event}
+        return self._client.timeline(**given) if "after" in event else self._client.spans(**given)
 
     def _health(self, _: Event) -> dict[str, Any]:
         """What a device may know: the ledger answers, and the kernels that its app may boot."""

@@ -11,6 +11,7 @@ import click
 
 from loglineos.arguments import identity_options, json_option, read_json, read_text
 from loglineos.backend import Backend, choose_backend
+from loglineos.caller import place_before
 from loglineos.errors import CommandFailed
 from loglineos.output import Output
 from loglineos.spans import proof_of, show_spans
@@ -175,8 +176,8 @@ def timeline(follow: bool, limit: int, entity_type: str | None, user: str, tenan
         else:
             show_spans(output, body["spans"])
         return
-    # A page's cursor is its oldest span: from there on everything comes again, in commit order, and nothing is missed.
-    after, header = body["cursor"] if body["spans"] else "beginning", True
+    # From the oldest span of the page on everything comes again, in commit order, and nothing is missed.
+    after, header = place_before(body["spans"][-1]) if body["spans"] else "beginning", True
     while True:
         body = backend.load({**event, "limit": 1000, "after": after})
         show_spans(output, body["spans"], header=header)
@@ -196,8 +197,8 @@ def health(as_json: bool) -> None:
         return
     output.line(f"ledger    {body['database']}")
     output.line(f"manifest  seq {body['manifest']['seq']}, {body['manifest']['proof']}")
-    sandbox = body["sandbox"]
-    output.line(f"sandbox   {sandbox.get('problem') or 'seccomp ' + sandbox['seccomp']}")
+    if sandbox := body.get("sandbox"):  # over HTTPS it is not told
+        output.line(f"sandbox   {sandbox.get('problem') or 'seccomp ' + sandbox['seccomp']}")
     output.table(
         ["kernel", "seq", "proof", "id"], [(k["name"], k["seq"], k["proof"], k["id"]) for k in body["kernels"]]
     )

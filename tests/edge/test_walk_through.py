@@ -7,10 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from ledger.settings import asset_directory
 from tests.edge.kit import invitation
@@ -18,19 +15,6 @@ from tests.stage0_loader.stage import Stage
 
 ROOT = asset_directory("docs").parent
 PAGE = (ROOT / "docs" / "api.md").read_text()
-
-
-@pytest.fixture
-def url(stage: Stage) -> Iterator[str]:
-    """Where the loader is served."""
-    environment = {**os.environ, **stage.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'lambdas'}"}
-    command = [sys.executable, "-m", "tests.edge.wsgi"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        try:
-            assert server.stdout is not None
-            yield server.stdout.readline().decode().strip()
-        finally:
-            server.kill()
 
 
 def test_the_walk_through_works_as_it_stands(stage: Stage, tenant: str, url: str, tmp_path: Path) -> None:

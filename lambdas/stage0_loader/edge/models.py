@@ -34,6 +34,7 @@ class NewestFirst(Given):
     limit: Limit = 50
     entity_type: Name | None = None
     before: Place | None = None
+    latest: Annotated[bool, Field(description="Only the latest version of each span, unless it is deleted")] = False
 
 
 class CommitOrder(Given):
