@@ -251,10 +251,10 @@ class Release:
         return name
 
 
-def released_rows(repository: Path) -> dict[tuple[str, int], str]:
-    """The rows of `row/`: the code by id and seq, empty for what has none."""
+def released_rows(repository: Path, folder: str = "") -> dict[tuple[str, int], str]:
+    """The rows of `row/`, or of one of its folders: the code by id and seq, empty for what has none."""
     found = {}
-    for path in sorted((repository / "row").rglob("*.ndjson")):
+    for path in sorted((repository / "row" / folder).rglob("*.ndjson")):
         for line in filter(None, path.read_text(encoding="utf-8").splitlines()):
             row = json.loads(line)
             code = (path.parent / row["code_file"]).read_text(encoding="utf-8") if "code_file" in row else ""

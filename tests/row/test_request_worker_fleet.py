@@ -12,7 +12,7 @@ from tests.stage0_loader.stage import Stage
 from tests.stage0_loader.worker import at_once
 
 TENANTS: Final = 8
-REQUESTS: Final = 800
+REQUESTS: Final = 2_000
 VERSIONS: Final = """
 SELECT id FROM ledger.universal_registry WHERE entity_type = 'request'
  GROUP BY id HAVING array_agg(status ORDER BY seq) = ARRAY['scheduled', 'running', 'complete']
