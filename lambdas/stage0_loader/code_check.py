@@ -13,6 +13,7 @@ from sandbox import Sandbox, SandboxError
 # What each type of code begins with: `def main(input)`, `def on(span)`.
 ENTRIES: Final = {"function": "main", "policy": "on"}
 LANGUAGES: Final = ("python",)
+MOST_AT_ONCE: Final = 1000
 
 
 def check_code(span: Span, path: str, sandbox: Sandbox) -> None:
@@ -49,5 +50,5 @@ def _check_settings(metadata: dict[str, Any], path: str) -> None:
     if metadata.get("schedule") is not None:
         check_schedule(metadata["schedule"], f"{path}.schedule")
     most = metadata.get("max_concurrency")
-    if most is not None and (type(most) is not int or most < 1):
-        raise InvalidInput(f"{path}.max_concurrency", "expected a whole number of at least 1")
+    if most is not None and (type(most) is not int or not 1 <= most <= MOST_AT_ONCE):
+        raise InvalidInput(f"{path}.max_concurrency", f"expected a whole number from 1 to {MOST_AT_ONCE}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger
 
@@ -20,6 +20,8 @@ from .kernel import KernelFailed, KernelTimedOut
 from .refusals import record_alert
 from .spans import append_as_caller, health, timeline
 
+Result = TypeVar("Result")
+
 
 def perform(
     loader: Loader, request: Request, deadline: Deadline, scopes: frozenset[str] | None = None
@@ -34,7 +36,7 @@ def perform(
     return watched(loader, request.identity, request.trace_id, lambda: _perform(loader, request, deadline, scopes))
 
 
-def watched(loader: Loader, identity: Identity, trace_id: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def watched(loader: Loader, identity: Identity, trace_id: str, work: Callable[[], Result]) -> Result:
     """`work()`; whatever fails verification on the way is an alarm."""
     try:
         return work()

@@ -26,6 +26,7 @@ RESERVED_TYPES: Final = frozenset(
         "checkpoint",
         "archive",
         "provider_execution",
+        "override",
         "manifest",
         "prompt",
         "provider",

@@ -31,6 +31,7 @@ EDGE: Final = "edge:app_enrollment"  # owns a tenant's invitations
 DAY, WEEK = 24 * 60, 7 * 24 * 60  # minutes
 MAX_DEVICES: Final = 100  # of one app, revoked ones included: they are shown, and revoked, at once
 BATCH: Final = 100
+WITHDRAWN: Final = 500  # spans in one transaction
 JOINERS: Final = "\u200c\u200d"  # several scripts, and emoji, are written with them
 
 INVITATION_SQL: Final = "SELECT tenant_id, owner_id FROM ledger.invitation_owner(%s)"
@@ -47,6 +48,14 @@ WHERE owner_id = %s AND tenant_id = %s AND entity_type = 'app_registration' AND 
 APPS_SQL: Final = "SELECT * FROM ledger.current_span WHERE id = ANY(%s)"
 DEVICES_SQL: Final = """
 SELECT * FROM ledger.current_span WHERE parent_id = ANY(%s) AND entity_type = 'device' ORDER BY id
+"""
+# What would still be run for a user: requests, functions that are scheduled, policies.
+TO_RUN_SQL: Final = """
+SELECT id FROM ledger.current_span WHERE owner_id = %s AND tenant_id = %s AND (
+  (entity_type = 'request' AND status IN ('scheduled', 'running'))
+  OR (entity_type = 'function' AND (status = 'scheduled' OR metadata ->> 'schedule' IS NOT NULL))
+  OR (entity_type = 'policy' AND status = 'active'))
+ORDER BY id LIMIT %s
 """
 Result = TypeVar("Result")
 
@@ -148,6 +157,8 @@ def invite(ctx: Context, request: Invite) -> dict[str, Any]:
     """A single-use code. It is answered here and never again: the ledger holds its hash alone."""
     if not ctx.direct:
         raise ctx.rejected("action: invite needs a direct invocation; ask an administrator for a code", field="action")
+    if _tenant(ctx) == "system":  # its spans are the operators', and so are the default identity's
+        raise ctx.rejected("tenant_id: an invitation is for a tenant other than system", field="tenant_id")
     kernels = _edge_kernels(ctx)
     for name in request.scopes or []:
         if name not in kernels:
@@ -264,7 +275,10 @@ def _page(ctx: Context, request: List) -> tuple[list[UUID], str | None]:
 
 
 def revoke(ctx: Context, request: Revoke) -> dict[str, Any]:
-    """End an app with all its devices, one device, or an invitation, at once. Again: the same answer."""
+    """End an app with its devices and what it has yet to run, one device, or an invitation, at once.
+
+    Again: the same answer, and what was too much for once is withdrawn too.
+    """
     given = [value for value in (request.app_id, request.device_id, request.invitation_id) if value is not None]
     if len(given) != 1:
         raise ctx.rejected("app_id: expected exactly one of app_id, device_id and invitation_id", field="app_id")
@@ -282,7 +296,11 @@ def _revoke_app(ctx: Context, app: Span) -> dict[str, Any]:
         ids = [row["id"] for row in owner.ledger.query(DEVICES_SQL, [[app.id]])]
         for device in filter(None, map(owner.ledger.latest, ids)):
             _end(owner, device, ctx.user_id)
-    return {"app_id": str(app.id), "status": "revoked", "devices": [str(device_id) for device_id in ids]}
+        withdrawn = [row["id"] for row in owner.ledger.query(TO_RUN_SQL, [owner.user_id, owner.tenant_id, WITHDRAWN])]
+        for span in filter(None, map(owner.ledger.latest, withdrawn)):
+            owner.ledger.append_version(span, who=ctx.user_id, did="withdrew", is_deleted=True)
+    devices = [str(device_id) for device_id in ids]
+    return {"app_id": str(app.id), "status": "revoked", "devices": devices, "withdrawn": len(withdrawn)}
 
 
 def _revoke_device(ctx: Context, device: Span) -> dict[str, Any]:

@@ -72,7 +72,9 @@ def _observe_one(ctx: Context) -> list[str] | None:
         try:
             with owner.transaction() as part:
                 once, slots = _look_at(part, due)
-        except LedgerError as error:
+        except Exception as error:
+            if isinstance(error, LedgerError) and error.code == "ledger_unavailable":
+                raise
             # One function must not keep the others waiting.
             function_id = str(due["function_id"])
             ctx.log.error("ERROR a scheduled function failed", function_id=function_id, exc_info=error)
@@ -114,6 +116,8 @@ def _request(owner: Context, function: Span, cause: str, which: str) -> str | No
     limit = owner.manifest["throttle"]["per_tenant_daily_exec_limit"]
     used = owner.ledger.query(USED_SQL, [QUOTA])[0]["used"]
     metadata = {"cause": cause, cause: which, "function_seq": function.seq}
+    if caused_by := (function.metadata or {}).get("caused_by"):
+        metadata["caused_by"] = caused_by  # a policy appended it: what follows is not shown to that one again
     if used >= limit:
         return _refuse(owner, function, {**metadata, "limit": limit, "used": used})
     owner.ledger.append(

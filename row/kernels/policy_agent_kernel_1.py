@@ -18,7 +18,7 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt
 
 from ledger.database import Identity
-from ledger.errors import InvalidInput, NotPermitted, QuotaExceeded, VerificationFailed, VersionConflict
+from ledger.errors import InvalidInput, LedgerError, NotPermitted, QuotaExceeded, VerificationFailed, VersionConflict
 from ledger.follow import spans_at, stretch_of, stretch_of_all
 from ledger.ids import derived_id
 from ledger.proof import verify
@@ -107,17 +107,18 @@ def main(ctx: Context) -> dict[str, Any]:
             agent.turn(_named(ctx, request.policy_id), agent.until)
         else:
             for found in _in_turn(ctx, agent.until):
-                agent.turn(found, time.monotonic() + TURN_S)
+                agent.turn_of_many(found, time.monotonic() + TURN_S)
     finally:
         agent.notify()
     if agent.untrusted:  # everything else has been done by now
         raise agent.untrusted[0]
-    return {"looked_at": agent.looked_at, "policies": agent.reports}
+    # Policies belong to tenants: only who runs the agent for all is told of all.
+    return {"looked_at": agent.looked_at, "policies": agent.reports if ctx.tenant_id == SYSTEM.tenant_id else []}
 
 
 def _named(ctx: Context, policy_id: UUID) -> Mapping[str, Any]:
     found = ctx.ledger.query(FIND_SQL, [policy_id])
-    if not found:
+    if not found or ctx.tenant_id not in (SYSTEM.tenant_id, found[0]["tenant_id"]):
         raise ctx.rejected("policy_id: there is no such active policy", field="policy_id")
     return found[0]
 
@@ -156,6 +157,17 @@ class Agent:
         else:
             if policy is not None:
                 self._follow(policy, min(until, self.until))
+
+    def turn_of_many(self, found: Mapping[str, Any], until: float) -> None:
+        """The same; a policy that cannot be followed leaves the others their turns."""
+        try:
+            self.turn(found, until)
+        except Exception as error:
+            code = error.code if isinstance(error, LedgerError) else type(error).__name__
+            if code in ("ledger_unavailable", "sandbox_unavailable"):
+                raise
+            self.ctx.log.error("ERROR a policy cannot be followed", policy_id=str(found["id"]), exc_info=error)
+            self.reports.append({"policy_id": str(found["id"]), "error": code})
 
     def _follow(self, policy: Policy, until: float) -> None:
         began = time.monotonic()

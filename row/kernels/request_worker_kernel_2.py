@@ -110,7 +110,7 @@ def _claim(ctx: Context, busy: list[UUID], tenant: str | None) -> Claim | None:
         request = tx.acting_as(row["owner_id"], row["tenant_id"]).ledger.latest(row["request_id"])
         if request is None:
             raise ctx.failed("internal", "a pending request is not in the ledger")
-        trace_id = request.trace_id
+        trace_id = (request.trace_id or "")[:200] or None
         within = tx.acting_as(row["owner_id"], row["tenant_id"], trace_id)
         if row["attempts"] >= MAX_ATTEMPTS:
             return Claim(within, _bury(within, request, row["attempts"]), "dead")

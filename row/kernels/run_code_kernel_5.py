@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictStr
 
-from ledger.errors import InvalidInput, LedgerError, QuotaExceeded, VersionConflict
+from ledger.errors import InvalidInput, LedgerError, NotPermitted, QuotaExceeded, VersionConflict
 from ledger.ids import derived_id
 from ledger.override import override_problem
 
@@ -117,7 +117,7 @@ def _function(ctx: Context, request: Input) -> tuple[Span, Any]:
 def _place(ctx: Context, function: Span, run_id: UUID) -> Iterator[None]:
     """One of the function's `metadata.max_concurrency` places, where it limits its simultaneous runs."""
     limit = (function.metadata or {}).get("max_concurrency")
-    if type(limit) is not int or limit < 1:
+    if type(limit) is not int or not 1 <= limit < 2**31:
         yield
         return
     if not ctx.ledger.query(BEGIN_SQL, [function.id, run_id, limit, RUN_S])[0]["begun"]:
@@ -146,12 +146,30 @@ def _spend(ctx: Context, request: Input, function: Span) -> bool:
         )
         if problem is not None:
             raise ctx.rejected(f"metadata.force: {problem}", field="metadata.force")
+        _use_up(ctx, function)
     try:
         ctx.ledger.query(SPEND_SQL, [NO_LIMIT if force else limit])
     except QuotaExceeded as error:
         _record_violation(ctx, function, error)
         raise
     return force is not None
+
+
+def _use_up(ctx: Context, function: Span) -> None:
+    """An override is good for one run, whoever of the tenant has it: its span can be appended once."""
+    try:
+        ctx.ledger.append(
+            id=derived_id("override", ctx.tenant_id or "", str(ctx.request_id)),
+            entity_type="override",
+            who=WHO,
+            did="used",
+            this=f"quota.{QUOTA}",
+            status="used",
+            parent_id=function.id,
+            metadata={"request_id": str(ctx.request_id)},
+        )
+    except (VersionConflict, NotPermitted):
+        raise ctx.rejected("metadata.force: it was used before", field="metadata.force") from None
 
 
 def _record_violation(ctx: Context, function: Span, error: QuotaExceeded) -> None:

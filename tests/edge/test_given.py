@@ -12,7 +12,11 @@ from tests.edge.kit import Device, http_event
 from tests.stage0_loader.stage import MEMORY_KERNEL, Stage
 
 NOTE: Final = {"entity_type": "note", "did": "noted", "this": "x"}
-ENROLL: Final = dict.fromkeys(("code", "app_name", "app_version", "device_fingerprint", "pubkey", "signature"), "x")
+ENROLL: Final = {
+    **dict.fromkeys(("code", "app_name", "app_version", "device_fingerprint"), "x"),
+    "pubkey": "0" * 64,
+    "signature": "0" * 128,
+}
 JSON: Final = {"content-type": "application/json"}
 
 

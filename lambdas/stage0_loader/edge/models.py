@@ -18,6 +18,10 @@ Place = Annotated[Name, Field(description="A cursor that an earlier page gave")]
 Proof = Annotated[Literal["signed", "unsigned"], Field(description="Whether a trusted key signed what ran")]
 
 
+# Nobody has proved anything yet, and what is sent is kept: no more than an enrolment needs.
+Short = Annotated[Text, Field(max_length=200)]
+
+
 class Given(BaseModel):
     """A query or a body: unknown fields are refused."""
 
@@ -68,16 +72,16 @@ class RunBody(Given):
 class EnrollBody(Given):
     """A code taken up. `signature`: Ed25519 by `pubkey`, over the code in UTF-8; both in hexadecimal."""
 
-    code: Text
-    app_name: Text
-    app_version: Text
-    device_fingerprint: Text
-    pubkey: Text
-    signature: Text
+    code: Short
+    app_name: Short
+    app_version: Short
+    device_fingerprint: Short
+    pubkey: Annotated[Text, Field(pattern="^[0-9a-f]{64}$")]
+    signature: Annotated[Text, Field(pattern="^[0-9a-f]{128}$")]
 
 
-NOT_GIVEN: Final = (*PROOF_COLUMNS, *ASSIGNED_COLUMNS, "owner_id", "tenant_id")
-_FILLED_IN: Final = {"id": SpanId, "who": Name, "at": Instant}
+NOT_GIVEN: Final = (*PROOF_COLUMNS, *ASSIGNED_COLUMNS, "who", "owner_id", "tenant_id")
+_FILLED_IN: Final = {"id": SpanId, "at": Instant}
 
 
 def _draft_fields() -> dict[str, Any]:
@@ -90,7 +94,7 @@ def _draft_fields() -> dict[str, Any]:
     return fields
 
 
-# A span's columns without what the ledger gives; id, who and at are filled in where they are left out.
+# A span's columns without what the ledger gives; id and at are filled in where they are left out.
 Draft: type[BaseModel] = create_model("Draft", __base__=Given, __doc__="A span to append.", **_draft_fields())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from ..boot import Loader
 from ..deadline import Deadline
 from ..event import Append, Boot, Timeline
 from ..perform import perform, watched
+from ..trust import select_kernel
 from . import figures
 from .call import Call
 from .models import BootBody, CommitOrder, EnrollBody, NewestFirst, Nothing, RunBody, SpansBody, Versions
@@ -25,6 +27,8 @@ RUN_CODE: Final = UUID("00000000-0000-4000-8000-000000000001")
 ENROLLMENT: Final = UUID("00000000-0000-4000-8000-000000000008")
 # Who boots the enrolment kernel for a client that has no identity yet.
 NOBODY: Final = Identity("edge:enroll", "system")
+# What worker, observer and policy agent run or evaluate for its owner.
+RUN_LATER: Final = frozenset({"function", "request", "policy"})
 ENROLL_ONLY: Final = frozenset({"app_enrollment_kernel"})
 CALLS_OF_SOURCE, CALLS_IN_ALL = 10, 200  # a minute
 
@@ -79,6 +83,12 @@ class Exchange:
         scopes = self.caller.scopes if self.caller else ENROLL_ONLY
         return Content(perform(self.loader, request, self.deadline, scopes))
 
+    def require_reachable(self, kernel_id: UUID) -> None:
+        """Raise what a boot of the kernel by this caller would: NotAllowed, NotInScope, …"""
+        loader, scopes = self.loader, self.caller.scopes if self.caller else ENROLL_ONLY
+        select = partial(select_kernel, loader.database, self.identity, loader.settings, kernel_id, scopes)
+        watched(loader, self.identity, self.trace_id, select)
+
     def perform(self, kind: type[Append] | type[Timeline], **fields: Any) -> dict[str, Any]:
         """Append, or read a page, as the caller."""
         return perform(self.loader, kind.model_validate({**fields, **self._who()}), self.deadline)
@@ -110,8 +120,14 @@ def enroll(on: Exchange, given: EnrollBody) -> Content:
 
 
 def append_spans(on: Exchange, given: SpansBody) -> Content:
-    """Append one span, or several: all or none. Who gives `id` and `at` can send a span again: it is there once."""
+    """Append one span, or several: all or none. Who gives `id` and `at` can send a span again: it is there once.
+
+    What is run for its owner later (functions, requests, policies) needs the scope of running functions now.
+    """
     fields = given.model_dump(exclude_unset=True)
+    drafts = fields.get("spans") or [fields.get("span") or {}]
+    if any(draft.get("entity_type") in RUN_LATER for draft in drafts):
+        on.require_reachable(RUN_CODE)
     if fields.get("span"):
         fields["span"] = _repeatable(fields["span"])
     if fields.get("spans"):

@@ -120,10 +120,10 @@ def _id(text: str | None) -> UUID | None:
 def _require_no_identity(values: dict[str, Any]) -> None:
     """Nobody says in a body who they are: what looks like it is refused and not ignored."""
     _refuse(values, "", ("user_id", "tenant_id"))
-    _refuse(values.get("span"), "span.", ("owner_id", "tenant_id"))
+    _refuse(values.get("span"), "span.", ("who", "owner_id", "tenant_id"))
     spans = values.get("spans")
     for number, draft in enumerate(spans if isinstance(spans, list) else []):
-        _refuse(draft, f"spans[{number}].", ("owner_id", "tenant_id"))
+        _refuse(draft, f"spans[{number}].", ("who", "owner_id", "tenant_id"))
 
 
 def _refuse(values: object, path: str, names: tuple[str, ...]) -> None:
