@@ -41,7 +41,7 @@ RESERVE_S: Final = 4.0  # for a transaction, and for what follows it
 SPANS_A_RUN: Final = 1000
 BATCH: Final = 100  # spans whose effects stand in one transaction
 BATCH_BYTES: Final = 8_000_000  # of what policies answered to them
-SLICE: Final = 32  # spans that are held, and evaluated, at once
+SLICE: Final = 8  # spans that are held, and evaluated, at once: 1 MB of JSON can be 30 MB of objects
 SCAN: Final = 10_000  # spans that are passed over at once
 PAGE: Final = 1000  # the same in a tenant's timeline
 FAILURES_TO_PAUSE: Final = 5
@@ -346,6 +346,7 @@ class Evaluation:
             return [error] * len(spans)
 
     def _verdict(self, place: Place, span: Span, answer: Any) -> Verdict:
+        span = span.with_values(input=None, output=None, error=None, code=None)  # many are held until the commit
         if isinstance(answer, SandboxError):
             return Verdict(place, span, error={"code": answer.code, "message": answer.message})
         try:
