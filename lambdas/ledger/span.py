@@ -97,7 +97,7 @@ class Span(BaseModel):
     error: Any = None
     metadata: JsonObject | None = None
     duration_ms: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] | None = None
-    trace_id: Name | None = None
+    trace_id: Annotated[Text, Field(max_length=200)] | None = None  # every version repeats it
     prev_hash: Hash | None = None
     curr_hash: Hash | None = None
     signature: Annotated[str, Field(pattern="^[0-9a-f]{128}$")] | None = None
