@@ -13,7 +13,19 @@ from nacl.signing import SigningKey
 from ledger.ids import new_id
 from ledger.override import sign_override
 from ledger.proof import public_key_of
-from tests.row.queue_kit import ECHO, FOREVER, RUN_CODE, add_function, executions, restrict, run, until
+from tests.row.queue_kit import (
+    ECHO,
+    FOREVER,
+    RUN_CODE,
+    WORKER,
+    add_function,
+    agent,
+    ask,
+    executions,
+    restrict,
+    run,
+    until,
+)
 from tests.stage0_loader.stage import MANIFEST_SEQ, Stage, manifest
 from tests.stage0_loader.worker import PROCESSES, at_once, running
 
@@ -186,3 +198,16 @@ def test_a_max_concurrency_that_is_none_is_refused_when_it_is_appended(stage: St
 def places(stage: Stage) -> int:
     """How many places are taken, of all functions."""
     return len(stage.superuser.execute("SELECT FROM ledger_idx.running").fetchall())
+
+
+def test_an_override_is_good_for_one_run_whoever_has_it(own: Stage) -> None:
+    limit_to(own, 1, override_pubkey_hex=public_key_of(OVERRIDE_KEY))
+    function, request = add_function(own, "acme", visibility="tenant"), new_id()
+    assert run(own, "acme", function).status == 200
+    metadata, fields = forced("acme", function, request), {"request_id": str(request)}
+    assert run(own, "acme", function, metadata=metadata, fields=fields).status == 200
+    answer = run(own, "acme", function, user="bob", metadata=metadata, fields=fields)
+    assert (answer.status, answer.error["message"]) == (422, "metadata.force: it was used before")
+    ask(own, "acme", function, id=str(request), metadata=metadata)
+    agent(own, WORKER)
+    assert len(executions(own, function)) == 2
