@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -69,20 +70,23 @@ def booted_body(booted: Booted) -> dict[str, Any]:
 
 
 def page_body(page: Page) -> dict[str, Any]:
-    """Spans with all their columns, so that a client can check each hash itself, and where to go on.
+    """Spans with all their columns, so that a client can check each hash itself, and where to go on."""
+    bodies = bodies_that_fit(page.spans)
+    cursor = cursor_of(page.spans[len(bodies) - 1]) if bodies else page.cursor
+    return {"spans": bodies, "cursor": str(cursor)}
 
-    Of large spans there are fewer than were asked for: Lambda answers at most 6 MB.
-    """
+
+def bodies_that_fit(spans: Sequence[Span]) -> list[dict[str, Any]]:
+    """The first of the spans; of large ones not all, since Lambda answers at most 6 MB."""
     bodies: list[dict[str, Any]] = []
-    size, cursor = 0, page.cursor
-    for span in page.spans:
+    size = 0
+    for span in spans:
         body = span_body(span)
         size += 2 * len(orjson.dumps(body))  # the body is text in JSON: quotes are escaped once more
         if bodies and size > MAX_PAGE_BYTES:
             break
         bodies.append(body)
-        cursor = cursor_of(span)
-    return {"spans": bodies, "cursor": str(cursor)}
+    return bodies
 
 
 def span_body(span: Span) -> dict[str, Any]:

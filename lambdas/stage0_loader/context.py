@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, LiteralString, TypeVar
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ledger import append as appending
 from ledger import read
 from ledger.database import Identity, Parameters, Queries, Row
-from ledger.errors import InvalidInput, LedgerError, NotPermitted
+from ledger.errors import InvalidInput, LedgerError, NotPermitted, VersionConflict
 from ledger.ids import new_id
 from ledger.span import Span, first_problem, parse_span
 from sandbox import Sandbox
@@ -58,6 +58,14 @@ class LedgerAccess:
     def append(self, **values: Any) -> Span:
         """Append one span of the caller; see `append_many`."""
         return self.append_many([values])[0]
+
+    def append_once(self, span_id: UUID, **values: Any) -> None:
+        """Append a span whose id says what it tells of, unless that has been told."""
+        if self.latest(span_id) is not None:
+            return
+        # Another one may be just as quick; within a transaction that must not undo the rest.
+        with suppress(VersionConflict), self.database.unit() as unit:
+            replace(self, database=unit).append(id=span_id, **values)
 
     def append_many(self, drafts: Sequence[Mapping[str, Any]]) -> list[Span]:
         """Append spans, all or none. Id, time, owner, tenant and trace are filled in where they are not given."""

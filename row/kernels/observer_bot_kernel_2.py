@@ -138,32 +138,30 @@ def _request(owner: Context, function: Span, cause: str, which: str) -> str | No
 def _refuse(owner: Context, function: Span, metadata: dict[str, Any]) -> str:
     """One violation for each function and day, however often it would have been due."""
     span_id = derived_id("policy_violation", str(function.id), "observer", owner.now().date().isoformat())
-    if owner.ledger.latest(span_id) is None:
-        owner.ledger.append(
-            id=span_id,
-            entity_type="policy_violation",
-            who=WHO,
-            did="refused",
-            this=f"quota.{QUOTA}",
-            status="active",
-            parent_id=function.id,
-            metadata={"policy": f"quota.{QUOTA}", **metadata},
-        )
+    owner.ledger.append_once(
+        span_id,
+        entity_type="policy_violation",
+        who=WHO,
+        did="refused",
+        this=f"quota.{QUOTA}",
+        status="active",
+        parent_id=function.id,
+        metadata={"policy": f"quota.{QUOTA}", **metadata},
+    )
     return "over_quota"
 
 
 def _report_invalid(owner: Context, function: Span, error: InvalidInput) -> str:
     """A schedule that cannot be read is said once for each version; `append` refuses them beforehand."""
     span_id = derived_id("invalid schedule", str(function.id), str(function.seq))
-    if owner.ledger.latest(span_id) is None:
-        owner.ledger.append(
-            id=span_id,
-            entity_type="error_report",
-            who=WHO,
-            did="reported",
-            this="function",
-            status="active",
-            parent_id=function.id,
-            error={"code": error.code, "message": error.message},
-        )
+    owner.ledger.append_once(
+        span_id,
+        entity_type="error_report",
+        who=WHO,
+        did="reported",
+        this="function",
+        status="active",
+        parent_id=function.id,
+        error={"code": error.code, "message": error.message},
+    )
     return "invalid"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
@@ -175,19 +175,16 @@ def _use_up(ctx: Context, function: Span) -> None:
 def _record_violation(ctx: Context, function: Span, error: QuotaExceeded) -> None:
     """One for each function, user and day: who goes on trying adds nothing."""
     span_id = derived_id("policy_violation", str(function.id), ctx.user_id, error.details["resets_at"])
-    if ctx.ledger.latest(span_id) is not None:
-        return
-    with suppress(VersionConflict):  # another run was refused at the same moment
-        ctx.ledger.append(
-            id=span_id,
-            entity_type="policy_violation",
-            who=WHO,
-            did="refused",
-            this=f"quota.{QUOTA}",
-            status="active",
-            parent_id=function.id,
-            metadata={"policy": f"quota.{QUOTA}", **error.details, **_cause(ctx)},
-        )
+    ctx.ledger.append_once(
+        span_id,
+        entity_type="policy_violation",
+        who=WHO,
+        did="refused",
+        this=f"quota.{QUOTA}",
+        status="active",
+        parent_id=function.id,
+        metadata={"policy": f"quota.{QUOTA}", **error.details, **_cause(ctx)},
+    )
 
 
 def _run(ctx: Context, function: Span, argument: Any) -> Outcome:

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,13 +18,6 @@ from tests.row.queue_kit import add_function, executions, run
 from tests.stage0_loader.stage import Stage
 
 FUNCTIONS = {example.name: example for example in examples("functions")}
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    made = Sandbox(require_seccomp=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=list(FUNCTIONS))

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
@@ -20,13 +19,6 @@ from tests.stage0_loader.stage import Stage
 
 POLICY_AGENT = UUID("00000000-0000-4000-8000-000000000004")
 POLICIES = {example.name: example for example in examples("policies")}
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    made = Sandbox(require_seccomp=False)
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=list(POLICIES))

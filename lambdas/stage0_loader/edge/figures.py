@@ -7,14 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-import orjson
-
 from ledger.database import Database, Identity
 from ledger.errors import LedgerError
 from ledger.read import latest, span_of
 from ledger.span import format_instant
 
-from ..answer import MAX_PAGE_BYTES, span_body
+from ..answer import bodies_that_fit, span_body
 from ..settings import Settings
 from ..trust import read_manifest
 
@@ -43,14 +41,7 @@ def span_with_versions(
         raise UnknownSpan("there is no such span that you may see", span_id=str(span_id))
     below = head.seq + 1 if before_seq is None else before_seq
     found = [span_of(row) for row in database.query(identity, _VERSIONS, [span_id, below, limit + 1])]
-    shown: list[dict[str, Any]] = []
-    size = 0
-    for span in found[:limit]:
-        body = span_body(span)
-        size += 2 * len(orjson.dumps(body))  # the body is text in JSON: quotes are escaped once more
-        if shown and size > MAX_PAGE_BYTES:
-            break
-        shown.append(body)
+    shown = bodies_that_fit(found[:limit])
     more = len(shown) < len(found)
     return {"span": span_body(head), "versions": shown, "next_before_seq": shown[-1]["seq"] if more else None}
 
