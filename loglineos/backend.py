@@ -32,6 +32,7 @@ Event = Mapping[str, Any]
 
 # Longer than the functions may take. One try: a boot that was sent twice could run twice.
 _PATIENCE = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 1})
+_LONG_PATIENCE = Config(connect_timeout=5, read_timeout=910, retries={"total_max_attempts": 1})
 
 
 class Backend(Protocol):
@@ -42,6 +43,9 @@ class Backend(Protocol):
 
     def migration(self, event: Event) -> dict[str, Any]:
         """db-migration's answer on success. Raises CommandFailed, or LedgerUnavailable."""
+
+    def deployment(self, event: Event) -> dict[str, Any]:
+        """The same by db-deploy, which runs the same code for up to 15 minutes and alone may write the archive."""
 
 
 def choose_backend() -> Backend:
@@ -76,6 +80,7 @@ class AwsBackend:
 
     environment: str
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _names: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def load(self, event: Event) -> dict[str, Any]:
         """See Backend."""
@@ -85,13 +90,17 @@ class AwsBackend:
         """See Backend."""
         return _checked(self._invoke("MigrationFunctionName", event))
 
-    def client(self, service: str) -> Any:
+    def deployment(self, event: Event) -> dict[str, Any]:
+        """See Backend."""
+        return _checked(self._invoke("DeployFunctionName", event, _LONG_PATIENCE))
+
+    def client(self, service: str, patience: Config = _PATIENCE) -> Any:
         """A client of an AWS service, for this environment."""
         if not self.variables:
-            return boto3.client(service, config=_PATIENCE)
+            return boto3.client(service, config=patience)
         return boto3.client(
             service,
-            config=_PATIENCE,
+            config=patience,
             endpoint_url=self.variables["AWS_ENDPOINT_URL"],
             region_name=self.variables["AWS_REGION"],
             aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
@@ -112,10 +121,12 @@ class AwsBackend:
             raise CommandFailed(f"the stack {stack} has no output {name}: deploy this release")
         return found[name]
 
-    def _invoke(self, output: str, event: Event) -> dict[str, Any]:
-        name = self._functions[output]
+    def _invoke(self, output: str, event: Event, patience: Config = _PATIENCE) -> dict[str, Any]:
+        name = self._function(output)
         try:
-            response = self.client("lambda").invoke(FunctionName=name, Payload=json.dumps(dict(event)).encode())
+            response = self.client("lambda", patience).invoke(
+                FunctionName=name, Payload=json.dumps(dict(event)).encode()
+            )
         except botocore.exceptions.ClientError as error:
             raise CommandFailed(f"{name} cannot be invoked: {_said(error)}") from error
         except botocore.exceptions.BotoCoreError as error:
@@ -125,10 +136,10 @@ class AwsBackend:
             raise CommandFailed(f"{name} failed: {payload.get('errorMessage', payload)}; see its log group")
         return payload
 
-    @cached_property
-    def _functions(self) -> dict[str, str]:
-        names = ("LoaderFunctionName", "MigrationFunctionName")
-        return {name: self.output("functions", name) for name in names}
+    def _function(self, output: str) -> str:
+        if output not in self._names:
+            self._names[output] = self.output("deployment" if output == "DeployFunctionName" else "functions", output)
+        return self._names[output]
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,10 @@ class InProcessBackend:
         """See Backend."""
         self._log_to_file(migration_handler.logger)
         return _checked(migration_handler.answer(dict(event), self.stack.migration_environment()))
+
+    def deployment(self, event: Event) -> dict[str, Any]:
+        """See Backend."""
+        return self.migration(event)
 
     @cached_property
     def _loader(self) -> Loader:

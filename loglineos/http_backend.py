@@ -46,6 +46,10 @@ class HttpBackend:
             "give --env and your AWS settings; or, for the local stack, neither --url nor LOGLINEOS_URL"
         )
 
+    def deployment(self, event: Event) -> dict[str, Any]:
+        """The same."""
+        return self.migration(event)
+
     def identity(self, user: str, tenant: str) -> tuple[str, str]:
         """Who acts: the device's user and tenant, whatever is given by default. Raises CommandFailed."""
         self._require_own_identity({"user_id": user, "tenant_id": tenant})

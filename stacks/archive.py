@@ -12,6 +12,7 @@ from stacks.environment import Environment
 from stacks.stack import LedgerStack, removal_of
 
 SPANS = "spans"  # the archive's prefix: spans/month=YYYY-MM/*.parquet
+LOG = "log"  # the transparency log's: log/checkpoint, log/tile/…
 FIRST_MONTH = "2025-01"
 # The registry's columns as Parquet holds them: JSON as text, ids as text, times as UTC timestamps.
 COLUMNS = {
@@ -125,15 +126,12 @@ class ArchiveStack(LedgerStack):
         )
 
     def writer_statements(self, key: kms.IKey) -> list[iam.PolicyStatement]:
-        """What archiving needs: to add and to read back; never to remove."""
-        spans = self.bucket.arn_for_objects(f"{SPANS}/*")
+        """What archive and notary need: to add and to read back; never to remove."""
+        files = [self.bucket.arn_for_objects(f"{prefix}/*") for prefix in (SPANS, LOG)]
         return [
-            iam.PolicyStatement(actions=["s3:PutObject", "s3:GetObject"], resources=[spans]),
-            iam.PolicyStatement(
-                actions=["s3:ListBucket"],
-                resources=[self.bucket.bucket_arn],
-                conditions={"StringLike": {"s3:prefix": f"{SPANS}/*"}},
-            ),
+            iam.PolicyStatement(actions=["s3:PutObject", "s3:GetObject"], resources=files),
+            # Without it S3 answers 403 for a file that is not there, as for one that may not be read.
+            iam.PolicyStatement(actions=["s3:ListBucket"], resources=[self.bucket.bucket_arn]),
             iam.PolicyStatement(
                 actions=["kms:GenerateDataKey", "kms:Decrypt"],
                 resources=[key.key_arn],

@@ -50,6 +50,7 @@ LOADER_PARTS = {
 }
 DATABASE_PARTS = {
     "ledger": "lambdas/ledger",
+    "tlog": "lambdas/tlog",
     "db_migration": "lambdas/db_migration",
     "migrations": "migrations",
     "row": "row",

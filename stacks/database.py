@@ -61,6 +61,9 @@ class DatabaseStack(LedgerStack):
             if environment.sign_executions
             else None
         )
+        self.checkpoint_key = key_secret(
+            self, "CheckpointKey", environment, self.key, "checkpoint-key", "Signs the checkpoints of the ledger's log"
+        )
 
     def _logs_of(self, id: str, identifier: str) -> Sequence[Construct]:
         """RDS writes into these where they exist; where not, it makes its own, kept for ever."""

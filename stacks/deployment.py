@@ -8,6 +8,7 @@ from stacks.database_functions import Ledger, migration_statements, migration_va
 from stacks.environment import Environment
 from stacks.ledger_function import LedgerFunction, Settings, Surroundings, dependency_layer
 from stacks.network import NetworkStack
+from stacks.sign_in import may_read_secrets
 from stacks.stack import LedgerStack
 
 TIMEOUT_SECONDS = 15 * 60
@@ -52,12 +53,18 @@ class DeploymentStack(LedgerStack):
             role_thing="db-deploy-role",
             handler="db_migration.deploy.handler",
             code=code_asset("db-migration", DATABASE_PARTS),
-            description="Migrates and seeds on every deploy; archives every month",
+            description="Migrates and seeds on every deploy; seals checkpoints; archives every month",
             timeout_seconds=TIMEOUT_SECONDS,
             memory_mb=512,
             concurrency=2,  # a deployment must not wait for the archive
             # CloudFormation has had its answer, or given up: a second try would run after the rollback.
             retries=0,
-            variables=migration_variables(environment, ledger),
-            statements=migration_statements(self, ledger),
+            variables={
+                **migration_variables(environment, ledger),
+                "CHECKPOINT_KEY_SECRET": ledger.database.checkpoint_key.secret_arn,
+            },
+            statements=[
+                *migration_statements(self, ledger),
+                *may_read_secrets(self, ledger.database, ledger.database.checkpoint_key.secret_arn),
+            ],
         )

@@ -14,7 +14,7 @@ CONNECTIONS_PER_GB = 125  # what PostgreSQL's backends leave of a GiB once its c
 OTHER_CONNECTIONS = 20
 # What CloudWatch Logs offers, of which these are enough.
 LOG_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 180, 365, 731, 1827, 3653)
-PROVIDER_SECRET = re.compile("loglineos-(?!memory-key|signing-key|database)[a-z0-9]+(-[a-z0-9]+)*")
+PROVIDER_SECRET = re.compile("loglineos-(?!memory-key|signing-key|checkpoint-key|database)[a-z0-9]+(-[a-z0-9]+)*")
 # What a browser says it comes from. Without TLS only from the machine of whoever builds the page.
 ORIGIN = r"https://[a-z0-9.-]+(:\d+)?|http://(localhost|127\.0\.0\.1)(:\d+)?"
 REAL = ("dev", "staging", "prod")

@@ -17,7 +17,13 @@ from loglineos.private_file import write_private
 
 ROOT = Path(__file__).resolve().parents[2]
 # Set by the operator, these win over what the local stack would choose.
-_PASSED_ON = ("LOG_LEVEL", "TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX", "MEMORY_KEY_HEX", "ROW_SIGNING_KEY_HEX")
+_PASSED_ON = (
+    *("LOG_LEVEL", "TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX", "MEMORY_KEY_HEX", "ROW_SIGNING_KEY_HEX"),
+    *("CHECKPOINT_KEY_HEX", "LOG_ORIGIN", "ARCHIVE_LOCATION"),
+)
+_KEYS = ("row_signing_key", "signing_key", "memory_key", "checkpoint_key")
+_LOADERS_KEYS = ("SIGNING_KEY_HEX", "MEMORY_KEY_HEX")
+_MIGRATIONS_KEYS = ("ROW_SIGNING_KEY_HEX", "CHECKPOINT_KEY_HEX")
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class LocalStack:
             "TRUSTED_ROW_KEYS": _public(keys["row_signing_key"]),
             "SIGNING_KEY_HEX": keys["signing_key"],
             "MEMORY_KEY_HEX": keys["memory_key"],
-            **self._passed_on("ROW_SIGNING_KEY_HEX"),
+            **self._passed_on(*_MIGRATIONS_KEYS),
         }
 
     def migration_environment(self) -> dict[str, str]:
@@ -74,7 +80,10 @@ class LocalStack:
             "DATABASE_URL": self.database_url or "",
             "TRUSTED_ROW_KEYS": _public(keys["row_signing_key"]),
             "ROW_SIGNING_KEY_HEX": keys["row_signing_key"],
-            **self._passed_on("SIGNING_KEY_HEX", "MEMORY_KEY_HEX"),
+            "CHECKPOINT_KEY_HEX": keys["checkpoint_key"],
+            "LOG_ORIGIN": "loglineos-local",
+            "ARCHIVE_LOCATION": str(self.directory / "archive"),
+            **self._passed_on(*_LOADERS_KEYS),
         }
 
     def write_client_settings(self, endpoint: Endpoint, server: Server, password: str) -> None:
@@ -97,11 +106,12 @@ class LocalStack:
     def _keys(self) -> dict[str, str]:
         """Keys for the database of DATABASE_URL, made at first use. Deployments keep theirs in Secrets Manager."""
         path = self.directory / "keys.json"
-        if not path.exists():
+        keys: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+        missing = [name for name in _KEYS if name not in keys]
+        if missing:
             self.directory.mkdir(parents=True, exist_ok=True)
-            names = ("row_signing_key", "signing_key", "memory_key")
-            write_private(path, json.dumps({name: secrets.token_hex(32) for name in names}, indent=2) + "\n")
-        keys: dict[str, str] = json.loads(path.read_text())
+            keys |= {name: secrets.token_hex(32) for name in missing}
+            write_private(path, json.dumps(keys, indent=2) + "\n")
         return keys
 
 

@@ -140,7 +140,7 @@ def test_two_builds_are_the_same_bytes(native: tuple[str, Target, Path], tmp_pat
 
 @pytest.mark.parametrize(("parts", "roots"), [
     (LOADER_PARTS, {"ledger", "sandbox", "policies", "stage0_loader", "certs"}),
-    (DATABASE_PARTS, {"ledger", "db_migration", "migrations", "row", "certs"}),
+    (DATABASE_PARTS, {"ledger", "tlog", "db_migration", "migrations", "row", "certs"}),
 ])  # fmt: skip
 def test_code_zip_holds_its_parts(parts: dict[str, str], roots: set[str], repository: Path, tmp_path: Path) -> None:
     build_code(parts, tmp_path)

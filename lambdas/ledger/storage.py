@@ -1,0 +1,167 @@
+"""Where files beside the ledger are kept: a folder, or an S3 bucket. Most are written once and never changed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from .errors import LedgerError, Misconfigured
+
+_AT_ONCE: Final = 8
+
+
+class ObjectDiffers(LedgerError):
+    """A file that is written once is there already, with other content."""
+
+    code = "object_differs"
+
+
+class Storage(Protocol):
+    """Files by their names, which are relative paths with `/`. As text: where it is."""
+
+    def read(self, name: str) -> bytes | None:
+        """The file's content, None where there is no such file."""
+
+    def add(self, name: str, data: bytes) -> None:
+        """Write a file that is never changed. The same again is fine. Raises ObjectDiffers."""
+
+    def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """`add` for several; after an error some of them may be there."""
+
+    def add_file(self, name: str, path: Path) -> None:
+        """`add` from a file on disk, however large. Raises ObjectDiffers."""
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Write a file, in place of the one that is there, at once and whole."""
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names that begin so, in order."""
+
+
+class Folder:
+    """Files in a folder of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self, name: str) -> bytes | None:
+        """See Storage."""
+        try:
+            return (self.path / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def add(self, name: str, data: bytes) -> None:
+        """See Storage."""
+        target = self.path / name
+        half = self._half(target, data)
+        try:
+            os.link(half, target)  # fails where there is one: nothing is ever overwritten
+        except FileExistsError:
+            if target.read_bytes() != data:
+                raise _differs(name, self) from None
+        finally:
+            half.unlink()
+
+    def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """See Storage."""
+        for name, data in files:
+            self.add(name, data)
+
+    def add_file(self, name: str, path: Path) -> None:
+        """See Storage."""
+        self.add(name, path.read_bytes())
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See Storage."""
+        target = self.path / name
+        self._half(target, data).replace(target)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """See Storage."""
+        found = (path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
+        yield from sorted(name for name in found if name.startswith(prefix) and not name.endswith(".half"))
+
+    def _half(self, target: Path, data: bytes) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".half", delete=False) as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return Path(file.name)
+
+
+class Bucket:
+    """Files in an S3 bucket, under a prefix. `client` is boto3's."""
+
+    def __init__(self, bucket: str, prefix: str = "", client: Any = None) -> None:
+        import boto3  # slow to import, and only needed here
+
+        self.bucket, self.prefix = bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._s3 = client or boto3.client("s3")
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+    def read(self, name: str) -> bytes | None:
+        """See Storage."""
+        try:
+            return bytes(self._s3.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read())
+        except self._s3.exceptions.NoSuchKey:
+            return None
+
+    def add(self, name: str, data: bytes) -> None:
+        """See Storage."""
+        from botocore.exceptions import ClientError
+
+        try:
+            self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            # 409: another writer of the same file was at it at this moment.
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
+                raise
+            if self.read(name) != data:
+                raise _differs(name, self) from error
+
+    def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """See Storage."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(lambda file: self.add(*file), files):
+                pass
+
+    def add_file(self, name: str, path: Path) -> None:
+        """See Storage."""
+        self.add(name, path.read_bytes())
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See Storage."""
+        self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """See Storage."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
+        for page in pages:
+            for found in page.get("Contents", []):
+                yield str(found["Key"]).removeprefix(self.prefix)
+
+
+def storage_at(location: str, client: Any = None) -> Storage:
+    """The storage at `s3://bucket/prefix`, or in a folder. Raises Misconfigured."""
+    parts = urlsplit(location)
+    if parts.scheme == "s3" and parts.netloc:
+        return Bucket(parts.netloc, parts.path, client)
+    if parts.scheme or not location:
+        raise Misconfigured(f"expected a folder, or s3://bucket/prefix; not {location!r:.100}")
+    return Folder(Path(location))
+
+
+def _differs(name: str, storage: Storage) -> ObjectDiffers:
+    return ObjectDiffers(f"{name} is in {storage} with other content, and may not be changed", name=name)
