@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +13,10 @@ import click
 from rich.console import Console
 from rich.json import JSON
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+PLAIN_EVERY_S = 10.0
 
 
 class Output:
@@ -60,6 +64,39 @@ class Output:
         else:
             click.echo(f"{text} ...")
             yield
+
+    @contextmanager
+    def progress(self, text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        """What may take minutes: yields what is told how much is done, of how much.
+
+        A bar in a terminal; elsewhere a plain line at most every ten seconds; with `as_json` nothing.
+        """
+        if self.as_json:
+            yield lambda _done, _all: None
+        elif self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn(f"{{task.completed:,}} of {{task.total:,}} {unit}"),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=self.console, transient=True) as bar:
+                task = bar.add_task(escape(text), total=1)
+                yield lambda done, all_of_it: bar.update(task, completed=done, total=all_of_it)
+        else:
+            yield _plain_progress(text, unit)
+
+
+def _plain_progress(text: str, unit: str) -> Callable[[int, int], None]:
+    told = time.monotonic()
+
+    def tell(done: int, all_of_it: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= PLAIN_EVERY_S:
+            told = time.monotonic()
+            click.echo(f"{text}: {done} of {all_of_it} {unit}", err=True)
+
+    return tell
 
 
 def cell(value: Any) -> str:
