@@ -105,7 +105,7 @@ def _sign_in_as_loader(environment: Mapping[str, str]) -> None:
         database.close()
     if manifest is None:
         raise DeploymentFailed("lambda_exec can sign in but sees no manifest: check the policies of the migrations")
-    verify(manifest, parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS"))
+    verify(manifest, parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS") or None)
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def _require_same(sealed: Span, present: Span, trusted: frozenset[str]) -> None:
             given_hash=sealed.curr_hash,
         )
     try:
-        verify(present, trusted)
+        verify(present, trusted or None)
     except VerificationFailed as error:
         raise SeedConflict(
             f"{sealed.name} ({sealed.id}) seq {sealed.seq} in the ledger cannot be trusted: {error.reason}. "
@@ -125,7 +125,7 @@ def _require_same(sealed: Span, present: Span, trusted: frozenset[str]) -> None:
 
 def _require_trusted(sealed: Span, trusted: frozenset[str]) -> None:
     try:
-        verify(sealed, trusted)
+        verify(sealed, trusted or None)
     except VerificationFailed as error:
         raise VerificationFailed(f"{sealed.name} ({sealed.id}) seq {sealed.seq}", error.reason) from error
 

@@ -66,8 +66,8 @@ def verify(span: Span, trusted: Collection[str] | None) -> bool:
     """Recompute the hash from the span's columns and check the signature. True if it is signed.
 
     Args:
-        trusted: public keys (hex) whose signatures count. With keys, a span that none of them signed fails.
-            None checks a signature, where there is one, against the key that the span itself names.
+        trusted: public keys (hex) whose signatures count: a span that none of them signed fails, so with no keys
+            every span does. None checks a signature, where there is one, against the key that the span itself names.
 
     Raises:
         VerificationFailed: with the reason.
@@ -79,10 +79,10 @@ def verify(span: Span, trusted: Collection[str] | None) -> bool:
     if computed != span.curr_hash:
         raise VerificationFailed(span.id, "its columns do not match its hash")
     if span.signature is None or span.public_key is None:
-        if trusted:
+        if trusted is not None:
             raise VerificationFailed(span.id, "it is not signed, and trusted keys are configured")
         return False
-    if trusted and span.public_key not in trusted:
+    if trusted is not None and span.public_key not in trusted:
         raise VerificationFailed(span.id, f"its key {span.public_key[:16]}… is not a trusted one")
     if not signature_matches(computed, span.signature, span.public_key):
         raise VerificationFailed(span.id, "its signature is wrong")

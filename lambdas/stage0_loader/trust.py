@@ -151,7 +151,7 @@ def require_trusted(span: Span, entity_type: str, settings: Settings) -> Trusted
     Raises:
         VerificationFailed: with the reason.
     """
-    signed = verify(span, settings.trusted_row_keys)
+    signed = verify(span, settings.trusted_row_keys or None)
     if span.owner_id != "system" or span.tenant_id != "system":
         raise VerificationFailed(span.id, "it does not belong to the system")
     if span.entity_type != entity_type or span.status != "active" or span.is_deleted:
