@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import aws_cdk as cdk
 from constructs import IConstruct
 
+from stacks.archive import LOG, SPANS
 from stacks.edge import DEVICE_ROUTES, PUBLIC_ROUTES, route_id
 from stacks.environment import Environment
 
 ENHANCED_MONITORING = "arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
-ARCHIVED_SPANS = "ExportsOutputFnGetAttArchiveDA4CB258ArnBE8F3792/spans/*"
+ARCHIVE_BUCKET = "ExportsOutputFnGetAttArchiveDA4CB258ArnBE8F3792"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ FUNCTIONS = [
 SECRETS = [
     Acknowledgement("database", "MemoryKey", NO_SECRET_ROTATION,
         "A new key would make every stored secret memory unreadable; re-encrypting is an operator's step."),
+    Acknowledgement("database", "CheckpointKey", NO_SECRET_ROTATION,
+        "Whoever checks a log holds its public key: a new one is announced to them first, a person's step."),
 ]  # fmt: skip
 
 ARCHIVE = [
@@ -107,9 +110,10 @@ def acknowledgements(environment: Environment) -> Iterator[Acknowledgement]:
 
 
 def _of_the_archive_writers(environment: Environment) -> Iterator[Acknowledgement]:
-    finding = f"AwsSolutions-IAM5[Resource::{environment.resource('archive')}:{ARCHIVED_SPANS}]"
+    bucket = f"{environment.resource('archive')}:{ARCHIVE_BUCKET}"
+    findings = tuple(f"AwsSolutions-IAM5[Resource::{bucket}/{prefix}/*]" for prefix in (SPANS, LOG))
     for part, role in (("deployment", "Deploy/Role"), ("functions", "Migration/Role")):
-        yield Acknowledgement(part, role, (finding,), "One prefix of one bucket, to add and to read.")
+        yield Acknowledgement(part, role, findings, "Two prefixes of one bucket, to add and to read.")
 
 
 # What holds for an instance: when, which findings, why.

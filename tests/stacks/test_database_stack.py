@@ -72,7 +72,7 @@ def test_instances_lie_in_isolated_subnets(each: Any, properties: Any) -> None:
 def test_secrets(each: Any, properties: Any) -> None:
     environment, templates = each
     secrets = properties(templates["database"], "AWS::SecretsManager::Secret")
-    things = {"database-master", "memory-key"}
+    things = {"database-master", "memory-key", "checkpoint-key"}
     things |= {"signing-key"} if environment.sign_executions else set()
     things |= set() if environment.database_iam else {"database-lambda-exec", "database-readonly"}
     assert {one["Name"] for one in secrets.values()} == {environment.resource(thing) for thing in things}
