@@ -23,8 +23,9 @@ from ledger.connection import Target, connect
 from ledger.database import Database, Identity
 from ledger.errors import LedgerError, LedgerUnavailable
 from ledger.ids import MANIFEST_ID
-from ledger.proof import parse_public_keys, verify
-from ledger.read import latest
+from ledger.keys import KeyRing
+from ledger.proof import parse_public_keys
+from ledger.read import versions
 from ledger.secret import secrets_manager_value
 
 from .event import Migrate, Seed
@@ -100,12 +101,13 @@ def _set_passwords(environment: Mapping[str, str]) -> None:
 def _sign_in_as_loader(environment: Mapping[str, str]) -> None:
     database = Database(Target.from_environment(environment, role="lambda_exec", prefix="LAMBDA_EXEC_"))
     try:
-        manifest = latest(database, Identity("edge:stage0", "system"), [MANIFEST_ID]).get(MANIFEST_ID)
+        manifests = versions(database, Identity("edge:stage0", "system"), MANIFEST_ID)
     finally:
         database.close()
-    if manifest is None:
+    if not manifests:
         raise DeploymentFailed("lambda_exec can sign in but sees no manifest: check the policies of the migrations")
-    verify(manifest, parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS") or None)
+    roots = parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS")
+    KeyRing.build({"row": roots}, manifests).verify(manifests[-1], "row")
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from nacl.signing import SigningKey
 from ledger.append import insert_sealed
 from ledger.connection import Connection
 from ledger.errors import LedgerError, VerificationFailed
-from ledger.proof import seal, verify
+from ledger.ids import MANIFEST_ID
+from ledger.keys import KeyRing, announced_keys
+from ledger.proof import seal
 from ledger.read import span_of
 from ledger.span import Span
 
@@ -45,30 +47,49 @@ def seed(
     Args:
         rows: versions by id in order of `seq`, as `rows.read_rows` gives them.
         key: signs rows that carry no signature of their own.
-        trusted: public keys of which one must have signed every row; empty asks for no signature.
+        trusted: the configured public keys. One of them, or of those that the manifest announces, these rows'
+            included, must have signed every row; empty asks for no signature.
 
     Raises:
         SeedConflict: the ledger holds other content under a row's id and seq.
-        VerificationFailed: a row is not signed by a trusted key.
+        VerificationFailed: a row is not signed by a key that counts, or a manifest would announce nothing.
+        InvalidInput: a manifest's `keys` are malformed.
     """
     report = SeedReport()
     with connection.transaction():
         stored: dict[UUID, list[Span]] = {}
-        for found in connection.execute(_STORED, [list(rows)]):
+        for found in connection.execute(_STORED, [[*rows, MANIFEST_ID]]):
             stored.setdefault(found["id"], []).append(span_of(found))
         for span_id, versions in rows.items():
-            _plan(versions, stored.get(span_id, []), key, trusted, report)
+            _plan(versions, stored.get(span_id, []), key, report)
+        keys = _keys(stored.get(MANIFEST_ID, []), report.inserted, trusted)
+        for sealed in report.inserted:
+            _require_trusted(sealed, keys)
+        replaced = {span.id for span in report.inserted}
+        for head in (stored[span_id][-1] for span_id in rows if span_id in stored and span_id not in replaced):
+            _require_head_trusted(head, keys)
         insert_sealed(connection, report.inserted)
     return report
+
+
+def _keys(stored: Sequence[Span], inserted: Sequence[Span], trusted: frozenset[str]) -> KeyRing:
+    """The keys that count once the rows are in the ledger. What a new manifest says of keys has to hold."""
+    manifests = [span for span in inserted if span.id == MANIFEST_ID]
+    for manifest in manifests:
+        announced_keys(manifest.metadata, f"manifest seq {manifest.seq}: metadata")
+    keys = KeyRing.build({"row": trusted}, [*stored, *manifests])
+    for manifest in manifests:
+        keys.require_heard(manifest.seq)
+    return keys
 
 
 def _plan(
     versions: Sequence[Span],
     stored: Sequence[Span],
     key: SigningKey | None,
-    trusted: frozenset[str],
     report: SeedReport,
 ) -> None:
+    """Sort the versions of one row into the report."""
     by_seq = {span.seq: span for span in stored}
     head = stored[-1] if stored else None
     previous: Span | None = None
@@ -82,10 +103,9 @@ def _plan(
         before = max(earlier, key=lambda span: span.seq, default=None)
         sealed = _sealed(row, before.curr_hash if before else None, key)
         if present is not None:
-            _require_same(sealed, present, trusted)
+            _require_same(sealed, present)
             report.unchanged.append(sealed)
         else:
-            _require_trusted(sealed, trusted)
             report.inserted.append(sealed)
         previous = sealed
 
@@ -101,7 +121,7 @@ def _sealed(row: Span, prev_hash: str | None, key: SigningKey | None) -> Span:
     return seal(linked, None).with_values(signature=row.signature, public_key=row.public_key)
 
 
-def _require_same(sealed: Span, present: Span, trusted: frozenset[str]) -> None:
+def _require_same(sealed: Span, present: Span) -> None:
     if sealed.curr_hash != present.curr_hash:
         raise SeedConflict(
             f"{sealed.name} ({sealed.id}) seq {sealed.seq} is in the ledger with other content: "
@@ -111,23 +131,28 @@ def _require_same(sealed: Span, present: Span, trusted: frozenset[str]) -> None:
             stored_hash=present.curr_hash,
             given_hash=sealed.curr_hash,
         )
+
+
+def _require_head_trusted(head: Span, keys: KeyRing) -> None:
+    """The latest version is what runs. Of an earlier one its content is enough: its key may have been retired."""
     try:
-        verify(present, trusted or None)
+        keys.verify(head, "row")
     except VerificationFailed as error:
         raise SeedConflict(
-            f"{sealed.name} ({sealed.id}) seq {sealed.seq} in the ledger cannot be trusted: {error.reason}. "
+            f"{head.name} ({head.id}) seq {head.seq} in the ledger cannot be trusted: {error.reason}. "
             "Raise its seq to publish a version that a trusted key signs",
-            id=str(sealed.id),
-            seq=sealed.seq,
+            id=str(head.id),
+            seq=head.seq,
             reason=error.reason,
         ) from error
 
 
-def _require_trusted(sealed: Span, trusted: frozenset[str]) -> None:
+def _require_trusted(sealed: Span, keys: KeyRing) -> None:
     try:
-        verify(sealed, trusted or None)
+        keys.verify(sealed, "row")
     except VerificationFailed as error:
-        raise VerificationFailed(f"{sealed.name} ({sealed.id}) seq {sealed.seq}", error.reason) from error
+        reason = f"{error.reason}. Sign it with one that counts: `loglineos keys sign` (docs/keys.md)"
+        raise VerificationFailed(f"{sealed.name} ({sealed.id}) seq {sealed.seq}", reason) from error
 
 
 def summary(spans: Sequence[Span]) -> list[dict[str, Any]]:

@@ -51,10 +51,15 @@ def _kept_value(arn: str, _period: int) -> str:
 def secrets_manager_value(arn: str) -> str:
     """The string of a Secrets Manager secret as it is now: a password may have been rotated a moment ago."""
     import boto3  # slow to import, and only needed here
-    from botocore.exceptions import ClientError
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
 
+    patience = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
     try:
-        return str(boto3.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
+        client = boto3.client("secretsmanager", config=patience)
+        return str(client.get_secret_value(SecretId=arn)["SecretString"]).strip()
+    except BotoCoreError as error:
+        raise Misconfigured(f"the secret {arn} cannot be read: {type(error).__name__}") from error
     except ClientError as error:
         code = error.response["Error"]["Code"]
         kind = SecretMissing if code == "ResourceNotFoundException" else Misconfigured

@@ -169,6 +169,7 @@ class Loader:
             log=self.log,
             deadline=deadline,
             settings=self.settings,
+            keys=governance.keys,
             sandbox_host=self.sandbox,
             boot_kernel=KernelCalls(self.kernels, governance),
             may_act_as=kernel.id in governance.manifest.may_act_as,

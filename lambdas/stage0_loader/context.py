@@ -18,6 +18,7 @@ from ledger import read
 from ledger.database import Identity, Parameters, Queries, Row
 from ledger.errors import InvalidInput, LedgerError, NotPermitted, VersionConflict
 from ledger.ids import new_id
+from ledger.keys import KeyRing
 from ledger.span import Span, first_problem, parse_span
 from sandbox import Sandbox
 
@@ -150,6 +151,7 @@ class Context:
     log: Logger
     deadline: Deadline = field(repr=False)
     settings: Settings = field(repr=False)
+    keys: KeyRing = field(repr=False)
     sandbox_host: Sandbox = field(repr=False)
     boot_kernel: Callable[[Context, str], Any] = field(repr=False)
     may_act_as: bool = False
@@ -204,7 +206,7 @@ class Context:
     @property
     def http(self) -> Http:
         """The network: the base URLs of the system's active providers, and nothing else."""
-        return Http(self.settings, self.deadline)
+        return Http(self.settings, self.keys, self.deadline)
 
     def secret(self, name: str) -> str | None:
         """A secret of this deployment; None where it is not configured. Never put it into a span or a log."""
@@ -228,7 +230,7 @@ class Context:
         span = next((s for s in reversed(versions) if seq is None or s.seq == seq), None)
         if span is None or span.entity_type != entity_type or span.is_deleted:
             return None
-        require_trusted(span, entity_type, self.settings)
+        require_trusted(span, entity_type, self.settings, self.keys)
         return span
 
     def acting_as(self, user_id: str, tenant_id: str, trace_id: str | None = None) -> Context:

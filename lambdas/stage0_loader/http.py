@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from ledger.errors import LedgerError, VerificationFailed
+from ledger.keys import KeyRing
 from ledger.span import Span
 
 from .deadline import Deadline, TimedOut, call_until
@@ -61,6 +62,7 @@ class Http:
     """`ctx.http`. TLS is verified, proxies of the environment are not used, redirects are not followed."""
 
     settings: Settings = field(repr=False)
+    keys: KeyRing = field(repr=False)
     deadline: Deadline = field(repr=False)
 
     def post(
@@ -73,7 +75,7 @@ class Http:
             HttpFailed: `timeout`; or `unavailable`: unreachable, cut short, over 2 MB, compressed, a redirect.
             ValueError: a path or header that could lead elsewhere, or a key that would go out unencrypted.
         """
-        require_trusted(provider, "provider", self.settings)
+        require_trusted(provider, "provider", self.settings, self.keys)
         url = _url(provider, path, secret=bool(headers))
         sent = {"accept": "application/json", "accept-encoding": "identity", "content-type": "application/json"}
         sent |= _checked(headers or {})

@@ -39,5 +39,5 @@ class KernelCalls:
             found = latest(context.ledger.database, context.ledger.identity, [kernel_id]).get(kernel_id)
             if found is None or found.is_deleted:
                 raise NotFound(kernel_id)
-            self.verified[kernel_id] = require_trusted(found, "function", context.settings)
+            self.verified[kernel_id] = require_trusted(found, "function", context.settings, self.governance.keys)
         return self.verified[kernel_id]

@@ -12,8 +12,11 @@ from nacl.signing import SigningKey
 
 from ledger.connection import Target
 from ledger.errors import Misconfigured
-from ledger.proof import parse_public_keys, parse_signing_key
+from ledger.keys import KeyRing
+from ledger.proof import parse_public_keys
 from ledger.secret import SecretMissing, read_secret
+
+from .signing import SigningKeys
 
 # What kernels may ask for by `ctx.secret`, and where the environment keeps it. Others are what provider spans name:
 # `loglineos-openai` is LOGLINEOS_OPENAI there.
@@ -26,7 +29,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?")  # of pag
 class Settings:
     """Where the ledger is, whom to trust and what to sign with.
 
-    `trusted_row_keys` empty: hashes alone are checked and answers say `unsigned`. `minimum_seqs` keeps old,
+    `trusted_row_keys` empty: hashes alone are checked and answers say `unsigned`. `rings`: the keys that count under
+    the manifest with that hash, as far as this process has met it. `minimum_seqs` keeps old,
     still validly signed versions of manifest and kernels from being brought back. `require_seccomp`: no function runs
     where the system has no seccomp filter to put around the sandbox's worker. `alarm_topic`: the ARN of the SNS topic
     that operators subscribe to, None where there is none. `audience` is what the tokens of HTTPS callers have to be
@@ -36,23 +40,28 @@ class Settings:
     target: Target
     trusted_row_keys: frozenset[str] = frozenset()
     minimum_seqs: Mapping[UUID, int] = field(default_factory=dict)
-    signing_key: SigningKey | None = field(default=None, repr=False)
+    signing: SigningKeys = field(default_factory=SigningKeys, repr=False, compare=False)
     require_seccomp: bool = False
     alarm_topic: str | None = None
     metrics_namespace: str = "LogLineOS"
     audience: str = "loglineos"
     cors_origins: frozenset[str] = frozenset()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rings: dict[str, KeyRing] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def signing_key(self) -> SigningKey | None:
+        """What signs the next span, None where nothing is configured."""
+        return self.signing.current()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Raises Misconfigured, naming the variable."""
-        private = read_secret("SIGNING_KEY", environment)
         return cls(
             target=Target.from_environment(environment, role="lambda_exec"),
             trusted_row_keys=parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS"),
             minimum_seqs=_minimum_seqs(environment.get("MINIMUM_SEQS", "")),
-            signing_key=parse_signing_key(private, "SIGNING_KEY_HEX") if private else None,
+            signing=SigningKeys(environment),
             require_seccomp=_required(environment, "SANDBOX_SECCOMP"),
             alarm_topic=environment.get("ALARM_TOPIC_ARN") or None,
             metrics_namespace=environment.get("METRICS_NAMESPACE") or "LogLineOS",

@@ -11,6 +11,7 @@ from ledger.append import Appended, insert_sealed
 from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
 from ledger.ids import new_id
+from ledger.keys import KeyRing
 from ledger.proof import seal, span_hash
 from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
@@ -119,17 +120,21 @@ def health(database: Database, settings: Settings, request: Health) -> dict[str,
             "proof": "signed" if governance.span.signed else "unsigned",
         },
         "kernels": [
-            {"id": str(span_id), "name": names.get(span_id, ""), **_proof(found.get(span_id), settings)}
+            {
+                "id": str(span_id),
+                "name": names.get(span_id, ""),
+                **_proof(found.get(span_id), settings, governance.keys),
+            }
             for span_id in allowed
         ],
     }
 
 
-def _proof(span: Span | None, settings: Settings) -> dict[str, Any]:
+def _proof(span: Span | None, settings: Settings, keys: KeyRing) -> dict[str, Any]:
     if span is None or span.is_deleted:
         return {"seq": None, "proof": "not seeded"}
     try:
-        signed = require_trusted(span, "function", settings).signed
+        signed = require_trusted(span, "function", settings, keys).signed
     except VerificationFailed as error:
         return {"seq": span.seq, "proof": f"broken: {error.reason}"}
     return {"seq": span.seq, "proof": "signed" if signed else "unsigned"}

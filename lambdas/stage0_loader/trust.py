@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ledger.database import Database, Identity
 from ledger.errors import LedgerError, VerificationFailed
 from ledger.ids import MANIFEST_ID
-from ledger.proof import verify
-from ledger.read import latest
+from ledger.keys import MAX_KEYS, Announced, KeyRing
+from ledger.read import latest, versions
 from ledger.span import Span, SpanId, first_problem
 
 from .settings import Settings
@@ -68,6 +68,7 @@ class Manifest(BaseModel):
     edge_boot_ids: frozenset[SpanId] = frozenset()
     may_act_as: frozenset[SpanId] = frozenset()
     throttle: Throttle = Throttle()
+    keys: tuple[Announced, ...] = Field(default=(), max_length=MAX_KEYS)
 
 
 @dataclass(frozen=True)
@@ -89,27 +90,30 @@ class Trusted:
 
 @dataclass(frozen=True)
 class Governance:
-    """The verified manifest: the span and what it says."""
+    """The verified manifest: the span, what it says, and the keys that count by it and its earlier versions."""
 
     span: Trusted
     manifest: Manifest
+    keys: KeyRing
 
 
 def read_manifest(database: Database, identity: Identity, settings: Settings) -> Governance:
     """The latest manifest, verified. Raises VerificationFailed."""
-    return _governance(latest(database, identity, [MANIFEST_ID]), settings)
+    return _governance(latest(database, identity, [MANIFEST_ID]), database, identity, settings)
 
 
 def select_kernel(
     database: Database, identity: Identity, settings: Settings, kernel_id: UUID, scopes: frozenset[str] | None = None
 ) -> tuple[Governance, Trusted]:
-    """Manifest and kernel, both verified, in one round trip. `scopes`: of the app that calls over HTTPS.
+    """Manifest and kernel, both verified, in one round trip; one more for a manifest that is new to this process.
+
+    `scopes`: of the app that calls over HTTPS.
 
     Raises:
         VerificationFailed, NotAllowed, NotInScope, NotFound: in the order in which the protocol asks.
     """
     found = latest(database, identity, [MANIFEST_ID, kernel_id])
-    governance = _governance(found, settings)
+    governance = _governance(found, database, identity, settings)
     if kernel_id not in governance.manifest.allowed_boot_ids:
         raise NotAllowed(kernel_id)
     if scopes is not None:
@@ -117,7 +121,7 @@ def select_kernel(
     kernel = found.get(kernel_id)
     if kernel is None or kernel.is_deleted:
         raise NotFound(kernel_id)
-    return governance, require_trusted(kernel, "function", settings)
+    return governance, require_trusted(kernel, "function", settings, governance.keys)
 
 
 def _require_reachable(manifest: Manifest, kernel_id: UUID, scopes: frozenset[str]) -> None:
@@ -128,16 +132,33 @@ def _require_reachable(manifest: Manifest, kernel_id: UUID, scopes: frozenset[st
         raise NotInScope(kernel_id, scopes)
 
 
-def _governance(found: Mapping[UUID, Span], settings: Settings) -> Governance:
+def _governance(found: Mapping[UUID, Span], database: Database, identity: Identity, settings: Settings) -> Governance:
     span = found.get(MANIFEST_ID)
     if span is None:
         raise VerificationFailed(MANIFEST_ID, "there is no manifest: seed the ledger")
-    trusted = require_trusted(span, "manifest", settings)
+    keys = _keys(span, database, identity, settings)
+    trusted = require_trusted(span, "manifest", settings, keys)
+    keys.require_heard(span.seq)
     try:
-        return Governance(trusted, _parse_manifest(span.curr_hash, orjson.dumps(span.metadata)))
+        return Governance(trusted, _parse_manifest(span.curr_hash, orjson.dumps(span.metadata)), keys)
     except ValidationError as error:
         problem = first_problem(error, "metadata")
         raise VerificationFailed(MANIFEST_ID, f"the manifest is not valid: {problem.message}") from None
+
+
+def _keys(manifest: Span, database: Database, identity: Identity, settings: Settings) -> KeyRing:
+    """The keys that count under this manifest. Its earlier versions may have retired one, so all are read: once."""
+    roots = settings.trusted_row_keys
+    keys = settings.rings.get(manifest.curr_hash or "") if roots else _HASHES_ALONE
+    if keys is None:
+        keys = KeyRing.build({"row": roots}, versions(database, identity, MANIFEST_ID))
+        if not any(version.tampered for version in keys.unheard):
+            settings.rings.clear()
+            settings.rings[manifest.curr_hash or ""] = keys
+    return keys
+
+
+_HASHES_ALONE: Final = KeyRing.build({})
 
 
 @lru_cache(maxsize=4)
@@ -145,17 +166,19 @@ def _parse_manifest(curr_hash: str, metadata: bytes) -> Manifest:  # noqa: ARG00
     return Manifest.model_validate_json(metadata)
 
 
-def require_trusted(span: Span, entity_type: str, settings: Settings) -> Trusted:
+def require_trusted(span: Span, entity_type: str, settings: Settings, keys: KeyRing) -> Trusted:
     """The span as one that may be relied on: its hash recomputed, its signature and owner checked.
+
+    `keys`: the ones that count under the manifest (`Governance.keys`).
 
     Raises:
         VerificationFailed: with the reason.
     """
-    signed = verify(span, settings.trusted_row_keys or None)
+    signed = keys.verify(span, "row")
     if span.owner_id != "system" or span.tenant_id != "system":
         raise VerificationFailed(span.id, "it does not belong to the system")
     if span.entity_type != entity_type or span.status != "active" or span.is_deleted:
         raise VerificationFailed(span.id, f"it is not an active {entity_type}")
     if span.seq < settings.minimum_seqs.get(span.id, 0):
         raise VerificationFailed(span.id, f"seq {span.seq} is older than this deployment accepts")
-    return Trusted(span.columns(), signed and bool(settings.trusted_row_keys))
+    return Trusted(span.columns(), signed and keys.asks("row"))

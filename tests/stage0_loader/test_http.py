@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from ledger.errors import VerificationFailed
+from ledger.keys import KeyRing
 from ledger.proof import seal
 from ledger.settings import asset_directory
 from ledger.span import Span
@@ -44,7 +45,9 @@ def gate(seconds: float = 10, minimum_seq: int = 0) -> Http:
     """What a kernel with so many seconds left has."""
     environment = {"DATABASE_URL": "postgresql://lambda_exec@localhost/x", "TRUSTED_ROW_KEYS": ROW_PUBLIC}
     environment["MINIMUM_SEQS"] = f'{{"{PROVIDER}": {minimum_seq}}}'
-    return Http(Settings.from_environment(environment), Deadline(time.monotonic() + seconds, round(seconds * 1000)))
+    settings = Settings.from_environment(environment)
+    keys = KeyRing.build({"row": settings.trusted_row_keys})
+    return Http(settings, keys, Deadline(time.monotonic() + seconds, round(seconds * 1000)))
 
 
 def post(server: ProviderServer, base_url: Any, path: str = "/api/chat", **options: Any) -> Any:
