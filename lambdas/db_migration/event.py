@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 
 from ledger.errors import InvalidInput
-from ledger.span import Word, first_problem
+from ledger.span import Hash, Word, first_problem
 
 
 class Event(BaseModel):
@@ -45,12 +45,21 @@ class Queue(Event):
     rebuild: StrictBool = False
 
 
-Request = Migrate | Seed | Query | Queue
-_ACTIONS: dict[str, type[Migrate] | type[Seed] | type[Query] | type[Queue]] = {
+class Keys(Event):
+    """Whose signatures count; with `retire`, what a retirement of that key would mean from a checkpoint size on."""
+
+    action: Literal["keys"]
+    retire: Hash | None = None
+    from_size: Annotated[StrictInt, Field(ge=0)] | None = None
+
+
+Request = Migrate | Seed | Query | Queue | Keys
+_ACTIONS: dict[str, type[Migrate] | type[Seed] | type[Query] | type[Queue] | type[Keys]] = {
     "migrate": Migrate,
     "seed": Seed,
     "query": Query,
     "queue": Queue,
+    "keys": Keys,
 }
 
 

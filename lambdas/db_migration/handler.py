@@ -1,4 +1,4 @@
-"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3), and `queue`."""
+"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3), `queue` and `keys`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from aws_lambda_powertools import Logger
 
 from ledger.connection import Target, connect
+from ledger.database import raise_typed
 from ledger.errors import LedgerError, LedgerUnavailable, Misconfigured, QueryFailed
 from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
-from .event import Migrate, Query, Queue, Request, Seed, parse_event
+from .event import Keys, Migrate, Query, Queue, Request, Seed, parse_event
+from .keys import show_keys, show_retirement
 from .migrations import migrate, read_migrations, state_of
-from .query import run_query
+from .query import TIMEOUT_S, run_query
 from .queue import rebuild_queue, show_queue
 from .rows import read_rows
 from .seed import seed, summary
@@ -56,6 +59,8 @@ def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
             return _seed(environment)
         case Query():
             return _query(request, environment)
+        case Keys():
+            return _keys(request, environment)
         case Queue():
             with connect(Target.from_environment(environment, role=None)) as connection:
                 return rebuild_queue(connection) if request.rebuild else show_queue(connection)
@@ -97,6 +102,17 @@ def _seed(environment: Mapping[str, str]) -> dict[str, Any]:
         "unchanged": summary(report.unchanged),
         "skipped": summary(report.skipped),
     }
+
+
+def _keys(request: Keys, environment: Mapping[str, str]) -> dict[str, Any]:
+    target = Target.from_environment(environment, role="readonly", prefix="READONLY_")
+    with connect(target, statement_timeout_s=TIMEOUT_S) as connection:
+        try:
+            if request.retire is None:
+                return show_keys(connection, environment)
+            return show_retirement(connection, environment, request.retire, request.from_size)
+        except psycopg.Error as error:
+            raise_typed(error)
 
 
 def _query(request: Query, environment: Mapping[str, str]) -> dict[str, Any]:

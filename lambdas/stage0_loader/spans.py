@@ -12,7 +12,7 @@ from ledger.database import Database
 from ledger.errors import InvalidInput, NotPermitted, VerificationFailed
 from ledger.ids import new_id
 from ledger.keys import KeyRing
-from ledger.proof import seal, span_hash
+from ledger.proof import public_key_of, seal, span_hash
 from ledger.read import BEGINNING, END, Cursor, Page, latest, newest_latest, newest_page, next_page
 from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, parse_span
 from sandbox import Sandbox
@@ -115,6 +115,7 @@ def health(database: Database, settings: Settings, request: Health) -> dict[str,
     found = latest(database, request.identity, allowed)
     return {
         "database": database.target.describe(),
+        "signing_key": public_key_of(key) if (key := settings.signing_key) else None,
         "manifest": {
             **governance.span.reference(),
             "proof": "signed" if governance.span.signed else "unsigned",

@@ -10,7 +10,8 @@ import pytest
 
 from db_migration.handler import answer as migration
 from ledger.ids import MANIFEST_ID
-from tests.conftest import ROW_KEY, TestLedger
+from ledger.proof import public_key_of
+from tests.conftest import LOADER_KEY, ROW_KEY, TestLedger
 from tests.stage0_loader.stage import MEMORY_KERNEL, NOTHING, PROMPT_KERNEL, UNSEEDED, Answer, Stage, row
 
 
@@ -25,7 +26,8 @@ def test_health_names_manifest_kernels_and_database(stage: Stage) -> None:
     head = stage.spans(id=MANIFEST_ID)[-1]
     reference = {"id": str(MANIFEST_ID), "seq": head.seq, "curr_hash": head.curr_hash}
     assert answer.body["manifest"] == {**reference, "proof": "signed"}
-    assert set(answer.body) == {"ok", "trace_id", "manifest", "kernels", "database", "sandbox"}
+    assert set(answer.body) == {"ok", "trace_id", "manifest", "kernels", "database", "sandbox", "signing_key"}
+    assert answer.body["signing_key"] == public_key_of(LOADER_KEY)
     assert answer.body["sandbox"]["seccomp"] == "on"
     assert answer.body["database"].endswith(f"/{stage.ledger.name} as lambda_exec")
     found = kernels(answer)
