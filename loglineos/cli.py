@@ -12,11 +12,13 @@ import click
 
 from ledger.errors import LedgerError, LedgerUnavailable
 from loglineos.aws import EmulatorError
+from loglineos.fsck_command import fsck_command
 from loglineos.function_commands import function
 from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
 from loglineos.login_commands import check_url, login, logout
+from loglineos.proof_commands import prove_command, verify_command
 from loglineos.queue_commands import queue
 from stacks.environment import ENVIRONMENTS
 
@@ -48,6 +50,9 @@ for _command in (
     function,
     login,
     logout,
+    prove_command,
+    verify_command,
+    fsck_command,
 ):
     cli.add_command(_command)
 

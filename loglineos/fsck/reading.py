@@ -1,0 +1,207 @@
+"""Read the whole ledger in commit order, in stretches that several processes take at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+from ledger.connection import Connection, Target, connect
+from ledger.read import BEGINNING, Cursor
+
+from .findings import Finding
+from .row_checks import check_row, cursor_of_row, name_of
+from .trust import Trust
+
+STRETCH: Final = 2048  # spans
+AUDIT: Final = frozenset({"boot_event", "execution"})  # what only the loader writes, and signs once it has a key
+AT_ONCE: Final = 200  # rows that a connection holds: a span may have 1 MB
+
+_HORIZON: Final[LiteralString] = """
+SELECT ledger.current_era() AS era, pg_snapshot_xmin(pg_current_snapshot()) AS xmin,
+       pg_snapshot_xmax(pg_current_snapshot()) AS xmax
+"""
+_ESTIMATE: Final[LiteralString] = """
+SELECT greatest(reltuples, 0)::bigint AS spans FROM pg_class WHERE oid = 'ledger.universal_registry'::regclass
+"""
+_END: Final[LiteralString] = """
+SELECT era, xid, position FROM ledger.universal_registry
+ WHERE position >= 0 AND (era, xid, position) > (%s, %s::text::xid8, %s) AND (era, xid) < (%s, %s::text::xid8)
+ ORDER BY era, xid, position OFFSET %s LIMIT 1
+"""
+_SPANS: Final[LiteralString] = """
+SELECT r.*, b.seq AS before_seq, b.curr_hash AS before_hash, b.era AS before_era, b.xid AS before_xid,
+       b.position AS before_position,
+       (b.owner_id, b.entity_type) = (r.owner_id, r.entity_type)
+         AND b.tenant_id IS NOT DISTINCT FROM r.tenant_id AS before_same
+  FROM ledger.universal_registry r
+  LEFT JOIN LATERAL (
+    SELECT * FROM ledger.universal_registry e WHERE e.id = r.id AND e.seq < r.seq ORDER BY e.seq DESC LIMIT 1
+  ) b ON true
+ WHERE r.position >= 0 AND (r.era, r.xid, r.position) > (%s, %s::text::xid8, %s)
+   AND (r.era, r.xid, r.position) <= (%s, %s::text::xid8, %s) AND (r.era, r.xid) < (%s, %s::text::xid8)
+ ORDER BY r.era, r.xid, r.position
+"""
+# A superuser can put a row where the order's index does not have it, or where it would be read only in years.
+_MISPLACED: Final[LiteralString] = """
+SELECT * FROM ledger.universal_registry WHERE position < 0
+UNION ALL
+SELECT * FROM ledger.universal_registry
+ WHERE position >= 0 AND ((era, xid, position) >= (%(era)s, %(xmax)s::text::xid8, 0::bigint) OR era > %(era)s)
+ LIMIT 1000
+"""
+_LAST: Final = Cursor(2**31 - 1, 2**64 - 1, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Up to where the ledger is final: below the oldest transaction that is open."""
+
+    era: int
+    xmin: int
+    xmax: int
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What the tree needs of a span, and how it is named. `computed` is None where its columns cannot be hashed."""
+
+    id: UUID
+    seq: int
+    cursor: Cursor
+    computed: bytes | None
+    stored: bytes
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one process made of a stretch: its leaves in order, what is wrong, who signed how many.
+
+    `audit_signed` is where the first span stands that only the loader writes and that is signed, `audit_unsigned` where
+    those stand that are not.
+    """
+
+    leaves: list[Leaf] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    signatures: dict[str, int] = field(default_factory=dict)
+    audit_signed: list[Cursor] = field(default_factory=list)
+    audit_unsigned: list[tuple[Cursor, str]] = field(default_factory=list)
+
+    def take(self, row: dict[str, Any], trust: Trust) -> None:
+        """Check the next row."""
+        computed, found = check_row(row, trust)
+        self.findings.extend(found)
+        cursor, signer = cursor_of_row(row), row["public_key"] or ""
+        self.signatures[signer] = self.signatures.get(signer, 0) + 1
+        if row["entity_type"] in AUDIT:
+            if not signer:
+                self.audit_unsigned.append((cursor, name_of(row)))
+            elif not self.audit_signed:
+                self.audit_signed.append(cursor)
+        hashed = bytes.fromhex(computed) if computed else None
+        self.leaves.append(Leaf(row["id"], row["seq"], cursor, hashed, bytes.fromhex(row["curr_hash"])))
+
+
+def open_ledger(target: Target) -> Connection:
+    """A read-only connection that walks the ledger's order by its index. Raises LedgerUnavailable."""
+    connection = connect(target)
+    connection.execute(
+        "SELECT set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false)"
+    )
+    connection.read_only = True
+    return connection
+
+
+def horizon_of(connection: Connection) -> Horizon:
+    """As it is now."""
+    row = connection.execute(_HORIZON).fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM has a row
+    return Horizon(row["era"], row["xmin"], row["xmax"])
+
+
+def estimated_spans(connection: Connection) -> int:
+    """For the progress bar."""
+    row = connection.execute(_ESTIMATE).fetchone()
+    return int(row["spans"]) if row else 0
+
+
+def misplaced(connection: Connection, horizon: Horizon) -> list[Finding]:
+    """Spans that no reader of the ledger's order would meet."""
+    found = connection.execute(_MISPLACED, {"era": horizon.era, "xmax": str(horizon.xmax)}).fetchall()
+    return [
+        Finding(
+            "misplaced",
+            f"it stands at era {row['era']}, transaction {row['xid']}, position {row['position']}",
+            name_of(row),
+            cursor=cursor_of_row(row),
+        )
+        for row in found
+    ]
+
+
+def boundaries(connection: Connection, horizon: Horizon) -> Iterator[tuple[Cursor, Cursor]]:
+    """Stretches of the ledger, each after its first cursor up to and with its second."""
+    after = BEGINNING
+    while True:
+        given = [*_place(after), horizon.era, str(horizon.xmin), STRETCH - 1]
+        row = connection.execute(_END, given).fetchone()
+        end = cursor_of_row(row) if row else _LAST
+        yield after, end
+        if row is None:
+            return
+        after = end
+
+
+def read_stretch(connection: Connection, after: Cursor, end: Cursor, horizon: Horizon, trust: Trust) -> Stretch:
+    """Recompute a stretch. Memory is that of its leaves, whatever the size of its spans."""
+    stretch = Stretch()
+    given = [*_place(after), *_place(end), horizon.era, str(horizon.xmin)]
+    with connection.transaction(), connection.cursor("fsck") as cursor:
+        cursor.itersize = AT_ONCE
+        for row in cursor.execute(_SPANS, given):
+            stretch.take(row, trust)
+    return stretch
+
+
+def read_all(target: Target, connection: Connection, horizon: Horizon, trust: Trust, jobs: int) -> Iterator[Stretch]:
+    """All stretches in order, recomputed by `jobs` processes at once; 1 does it in this one."""
+    if jobs == 1:
+        with open_ledger(target) as own:
+            for after, end in boundaries(connection, horizon):
+                yield read_stretch(own, after, end, horizon, trust)
+        return
+    waiting: deque[Future[Stretch]] = deque()
+    # Not forked: a child would share this process's connections.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(target, horizon, trust)) as pool:
+        for after, end in boundaries(connection, horizon):
+            waiting.append(pool.submit(_work, after, end))
+            if len(waiting) > 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def processors() -> int:
+    """How many processes are worth while here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_process: dict[str, Any] = {}
+
+
+def _begin(target: Target, horizon: Horizon, trust: Trust) -> None:
+    _process.update(connection=open_ledger(target), horizon=horizon, trust=trust)
+
+
+def _work(after: Cursor, end: Cursor) -> Stretch:
+    return read_stretch(_process["connection"], after, end, _process["horizon"], _process["trust"])
+
+
+def _place(cursor: Cursor) -> tuple[int, str, int]:
+    return cursor.era, str(cursor.xid), cursor.position

@@ -1,0 +1,70 @@
+"""What is checked of one span by itself: its hash, its signature, and the version that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ledger.errors import InvalidInput
+from ledger.proof import signature_matches, span_hash
+from ledger.read import Cursor
+
+from .findings import Finding
+from .trust import Trust, use_of
+
+
+def cursor_of_row(row: Mapping[str, Any]) -> Cursor:
+    """Where a row stands."""
+    return Cursor(row["era"], row["xid"], row["position"])
+
+
+def name_of(row: Mapping[str, Any]) -> str:
+    """How findings name a span."""
+    return f"{row['id']} seq {row['seq']}"
+
+
+def check_row(row: Mapping[str, Any], trust: Trust) -> tuple[str | None, list[Finding]]:
+    """The hash of the row's columns (None: they cannot be hashed), and what is wrong with it."""
+    try:
+        computed: str | None = span_hash(row)
+        unhashable = ""
+    except InvalidInput as error:
+        computed, unhashable = None, f": {error.message}"
+    problems = [*_check_version(row)]
+    if computed != row["curr_hash"]:
+        sentence = f"its columns do not match its hash{unhashable}" if computed is None else (
+            f"its columns hash to {computed[:16]}…, its own hash is {row['curr_hash'][:16]}…"
+        )  # fmt: skip
+        problems.append(("edited", sentence))
+    else:
+        problems += _check_signature(row, trust)
+    found = [Finding(kind, said, name_of(row), cursor=cursor_of_row(row)) for kind, said in problems]
+    return computed, found
+
+
+def _check_signature(row: Mapping[str, Any], trust: Trust) -> Iterator[tuple[str, str]]:
+    use = use_of(row)
+    keys = trust.trusted(use, cursor_of_row(row))
+    if row["signature"] is None:
+        # What tenants made happen before the loader had a key stays unsigned for ever: that is counted, not found.
+        if keys and use != "loader":
+            yield "signature_missing", f"it is not signed, and has to be by a {use} key"
+        return
+    if not signature_matches(row["curr_hash"], row["signature"], row["public_key"]):
+        yield "signature_wrong", f"its signature is not of its key {row['public_key'][:16]}… over its hash"
+    elif keys and row["public_key"] not in keys:
+        yield "key_unknown", f"it is signed by {row['public_key'][:16]}…, which is no trusted {use} key at its place"
+
+
+def _check_version(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if row["before_seq"] is None:
+        if row["prev_hash"] is not None:
+            yield "chain_broken", f"it follows {row['prev_hash'][:16]}…, of which the ledger has no version"
+        return
+    if row["prev_hash"] != row["before_hash"]:
+        follows = f"{row['prev_hash'][:16]}…" if row["prev_hash"] else "nothing"
+        yield "fork", f"it follows {follows}, and not seq {row['before_seq']} ({row['before_hash'][:16]}…) before it"
+    if not row["before_same"]:
+        yield "taken_over", f"its owner, tenant or type is not that of seq {row['before_seq']}"
+    if Cursor(row["before_era"], row["before_xid"], row["before_position"]) > cursor_of_row(row):
+        yield "moved", f"it stands before seq {row['before_seq']}, which it follows"

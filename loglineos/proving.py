@@ -1,0 +1,175 @@
+"""Proofs of single spans: made from the log's tiles, and checked with nothing but a key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from ledger.errors import InvalidInput, LedgerError, VerificationFailed
+from ledger.ids import derived_id
+from ledger.proof import span_hash, verify
+from ledger.read import Cursor
+from ledger.span import Span, parse_span
+from ledger.storage import Storage
+from loglineos.backend import Backend
+from loglineos.errors import CommandFailed
+from tlog.checkpoint import Checkpoint, parse_checkpoint
+from tlog.errors import ProofInvalid
+from tlog.merkle import inclusion_path
+from tlog.note import NoteKey
+from tlog.proofs import InclusionProof
+from tlog.tiles import CHECKPOINT, WIDTH, Tree
+
+EXTRA_VERSION: Final = "loglineos/span/v1"
+_SPAN: Final = """
+SELECT id, seq, entity_type, who, did, this, at, parent_id, to_json(related_to) AS related_to, owner_id, tenant_id,
+       visibility, status, is_deleted, name, description, code, language, runtime, input, output, error, metadata,
+       duration_ms, trace_id, prev_hash, curr_hash, signature, public_key, era, xid::text AS xid, position
+  FROM ledger.universal_registry WHERE id = $1::uuid AND ($2::int IS NULL OR seq = $2) ORDER BY seq DESC LIMIT 1
+"""
+# The checkpoint that sealed a span is among the next ones after it.
+_NEXT: Final = """
+SELECT seq, metadata FROM ledger.universal_registry
+ WHERE id = $1::uuid AND (era, xid, position) > ($2, $3::text::xid8, $4) ORDER BY seq LIMIT 20
+"""
+_ONE: Final = "SELECT metadata FROM ledger.universal_registry WHERE id = $1::uuid AND seq = $2"
+_BETWEEN: Final = """
+SELECT count(*) AS spans FROM ledger.universal_registry
+ WHERE position >= 0 AND (era, xid, position) > ($1, $2::text::xid8, $3)
+   AND (era, xid, position) <= ($4, $5::text::xid8, $6)
+"""
+
+
+class NotSealed(LedgerError):
+    """No checkpoint covers the span yet."""
+
+    code = "not_sealed"
+
+
+@dataclass(frozen=True)
+class Proved:
+    """What a proof file shows: the span (its hash alone where the file has no more), its place, and the checkpoint."""
+
+    span: Span | None
+    curr_hash: str
+    index: int
+    checkpoint: Checkpoint
+    signed_by: str | None
+
+
+def prove(
+    backend: Backend, storage: Storage, span_id: UUID, seq: int | None, size: int | None, *, content: bool
+) -> tuple[Span, InclusionProof]:
+    """The span, and the proof that the log has it.
+
+    Args:
+        seq: the version; None is the latest.
+        size: of the checkpoint to prove it against; None is the newest.
+        content: put the span's columns into the file; without, its hash alone.
+
+    Raises:
+        NotSealed: it will be by the next checkpoint.
+        CommandFailed: there is no such span, or it is not what was sealed.
+    """
+    span, cursor = _read_span(backend, span_id, seq)
+    note = _note(storage, size)
+    checkpoint = parse_checkpoint(note.rpartition("\n\n")[0] + "\n")
+    index = _index(backend, checkpoint.origin, cursor)
+    if index >= checkpoint.size:
+        raise NotSealed(f"the checkpoint of {checkpoint.size} spans is older than the span: leave --size away")
+    entry = bytes.fromhex(span_hash(span.columns()))
+    tree = Tree(storage, checkpoint.size)
+    if tree.entries(index // WIDTH)[index % WIDTH] != entry:
+        raise CommandFailed(
+            f"span {span.id} seq {span.seq} is not what was sealed as number {index} of {checkpoint.origin}: "
+            "run `loglineos fsck`, which names what is wrong"
+        )
+    path = inclusion_path(index, checkpoint.size, tree.subtree)
+    return span, InclusionProof(index, tuple(path), note, _extra(span, content=content))
+
+
+def check(text: str, keys: Sequence[NoteKey]) -> Proved:
+    """What a proof file shows. Nothing but the file and the keys is needed.
+
+    Raises:
+        ProofInvalid: with the reason.
+    """
+    proof = InclusionProof.parse(text)
+    span, claimed = _from_extra(proof.extra)
+    try:
+        curr_hash = claimed if span is None else span_hash(span.columns())
+        signed = span is not None and verify(span, None)
+    except VerificationFailed as error:
+        raise ProofInvalid(f"the span in the file is not sound: {error.reason}") from None
+    checkpoint = proof.verify(bytes.fromhex(curr_hash), keys)
+    return Proved(span, curr_hash, proof.index, checkpoint, span.public_key if span and signed else None)
+
+
+def _read_span(backend: Backend, span_id: UUID, seq: int | None) -> tuple[Span, Cursor]:
+    rows = _query(backend, _SPAN, str(span_id), seq)
+    if not rows:
+        version = "" if seq is None else f" seq {seq}"
+        raise CommandFailed(f"the ledger has no span {span_id}{version}")
+    row = rows[0]
+    cursor = Cursor(row.pop("era"), int(row.pop("xid")), row.pop("position"))
+    span = Span.model_validate({name: value for name, value in row.items() if value is not None})
+    if span_hash(span.columns()) != span.curr_hash:
+        raise CommandFailed(f"span {span.id} seq {span.seq}: its columns do not match its hash. Run `loglineos fsck`")
+    return span, cursor
+
+
+def _note(storage: Storage, size: int | None) -> str:
+    name = CHECKPOINT if size is None else f"checkpoints/{size:020}"
+    data = storage.read(name)
+    if data is None:
+        known = "run `loglineos checkpoint` first" if size is None else "`loglineos checkpoint list` shows the sizes"
+        raise NotSealed(f"there is no {name} in {storage}: {known}")
+    return data.decode()
+
+
+def _index(backend: Backend, origin: str, cursor: Cursor) -> int:
+    """The span's number in the log: those of the checkpoints before it, and the spans between."""
+    log = str(derived_id("checkpoint", origin))
+    for row in _query(backend, _NEXT, log, *_place(cursor)):
+        if Cursor.parse(row["metadata"]["end"]) >= cursor:
+            before, begun = Cursor(0, 0, 0), 0
+            if row["seq"]:
+                earlier = _query(backend, _ONE, log, row["seq"] - 1)[0]["metadata"]
+                before, begun = Cursor.parse(earlier["end"]), earlier["size"]
+            return int(begun + _query(backend, _BETWEEN, *_place(before), *_place(cursor))[0]["spans"] - 1)
+    raise NotSealed(f"no checkpoint of {origin} has sealed the span yet: run `loglineos checkpoint`")
+
+
+def _query(backend: Backend, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = backend.migration({"action": "query", "sql": sql, "params": list(parameters)})["rows"]
+    return rows
+
+
+def _place(cursor: Cursor) -> tuple[int, str, int]:
+    return cursor.era, str(cursor.xid), cursor.position
+
+
+def _extra(span: Span, *, content: bool) -> bytes:
+    given = span.model_dump(mode="json", exclude_none=True) if content else {"curr_hash": span.curr_hash}
+    return json.dumps({"format": EXTRA_VERSION, "span": given}, ensure_ascii=False).encode()
+
+
+def _from_extra(extra: bytes | None) -> tuple[Span | None, str]:
+    """The span in the file, or just the hash of one."""
+    try:
+        given = json.loads(extra or b"null")
+        if given["format"] != EXTRA_VERSION:
+            raise ProofInvalid(f"expected a file of {EXTRA_VERSION}, not {given['format']!r:.60}")
+        values = given["span"]
+        if set(values) == {"curr_hash"}:
+            bytes.fromhex(values["curr_hash"])
+            return None, str(values["curr_hash"])
+        span = parse_span(values)
+    except InvalidInput as error:
+        raise ProofInvalid(f"the span in the file is not one: {error.message}") from None
+    except (ValueError, TypeError, KeyError):
+        raise ProofInvalid(f"the proof's extra line does not hold a span ({EXTRA_VERSION})") from None
+    return span, span.curr_hash or ""
