@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ledger.keys import Use
 from ledger.proof import parse_public_keys
 from loglineos.arguments import json_option, read_text
 from loglineos.backend import choose_backend
@@ -13,7 +14,6 @@ from loglineos.direct import direct_target
 from loglineos.fsck import Plan, Report, fsck
 from loglineos.fsck.findings import KINDS
 from loglineos.fsck.reading import processors
-from loglineos.fsck.trust import GivenKeys
 from loglineos.log_location import key_option, log_option, log_storage, note_keys
 from loglineos.output import Output
 
@@ -45,16 +45,16 @@ def fsck_command(
     """
     output = Output(as_json)
     trusted = note_keys(keys)
-    trust = GivenKeys(
-        row=parse_public_keys(",".join(row_keys), "--row-key"),
-        loader=parse_public_keys(",".join(loader_keys), "--loader-key"),
-        checkpoint=frozenset(key.public_key.hex() for key in trusted),
-    )
+    roots: dict[Use, frozenset[str]] = {
+        "row": parse_public_keys(",".join(row_keys), "--row-key"),
+        "loader": parse_public_keys(",".join(loader_keys), "--loader-key"),
+        "checkpoint": frozenset(key.public_key.hex() for key in trusted),
+    }
     target = direct_target("readonly")
     storage = log_storage(choose_backend(), log)
     notes = [(str(path), read_text(path, "--checkpoint")) for path in files]
     with output.progress("Recomputing the ledger", "spans") as progress:
-        report = fsck(Plan(target, trust, storage, trusted, notes, jobs or processors(), progress))
+        report = fsck(Plan(target, roots, storage, trusted, notes, jobs or processors(), progress))
     _show(output, report)
     if report.count:
         raise click.exceptions.Exit(1)

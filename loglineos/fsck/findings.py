@@ -26,6 +26,7 @@ KINDS: Final[Mapping[str, str]] = {
     "signature_wrong": "the signature is not that of the span's key over its hash",
     "signature_missing": "a span that has to be signed is not",
     "key_unknown": "the span is signed by a key that nobody who is trusted has announced",
+    "key_retired": "the span is signed by a key that did not count any more when it was written",
     "tile_edited": "a file of the log is not what its checkpoint signed",
     "tile_missing": "a file of the log is not there",
     "checkpoint_untrusted": "a checkpoint is not signed by a key that was given",

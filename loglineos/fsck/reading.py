@@ -5,18 +5,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from ledger.connection import Connection, Target, connect
-from ledger.read import BEGINNING, Cursor
+from ledger.ids import MANIFEST_ID
+from ledger.keys import KeyRing, Use
+from ledger.read import BEGINNING, Cursor, span_of
 
 from .findings import Finding
 from .row_checks import check_row, cursor_of_row, name_of
-from .trust import Trust
 
 STRETCH: Final = 2048  # spans
 AUDIT: Final = frozenset({"boot_event", "execution"})  # what only the loader writes, and signs once it has a key
@@ -26,6 +27,8 @@ _HORIZON: Final[LiteralString] = """
 SELECT ledger.current_era() AS era, pg_snapshot_xmin(pg_current_snapshot()) AS xmin,
        pg_snapshot_xmax(pg_current_snapshot()) AS xmax
 """
+_LAST_POSITION: Final[LiteralString] = "SELECT ledger.last_position() AS position"
+_MANIFESTS: Final[LiteralString] = "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq"
 _ESTIMATE: Final[LiteralString] = """
 SELECT greatest(reltuples, 0)::bigint AS spans FROM pg_class WHERE oid = 'ledger.universal_registry'::regclass
 """
@@ -92,9 +95,9 @@ class Stretch:
     audit_signed: list[Cursor] = field(default_factory=list)
     audit_unsigned: list[tuple[Cursor, str]] = field(default_factory=list)
 
-    def take(self, row: dict[str, Any], trust: Trust) -> None:
+    def take(self, row: dict[str, Any], ring: KeyRing) -> None:
         """Check the next row."""
-        computed, found = check_row(row, trust)
+        computed, found = check_row(row, ring)
         self.findings.extend(found)
         cursor, signer = cursor_of_row(row), row["public_key"] or ""
         self.signatures[signer] = self.signatures.get(signer, 0) + 1
@@ -122,6 +125,17 @@ def horizon_of(connection: Connection) -> Horizon:
     row = connection.execute(_HORIZON).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
     return Horizon(row["era"], row["xmin"], row["xmax"])
+
+
+def key_ring(connection: Connection, roots: Mapping[Use, Collection[str]]) -> KeyRing:
+    """The keys that were given, and those that the ledger's manifest announces on their word."""
+    return KeyRing.build(roots, [span_of(row) for row in connection.execute(_MANIFESTS, [MANIFEST_ID])])
+
+
+def last_position(connection: Connection) -> int:
+    """The newest position that the database gave out, whatever became of the span."""
+    row = connection.execute(_LAST_POSITION).fetchone()
+    return int(row["position"]) if row else 0
 
 
 def estimated_spans(connection: Connection) -> int:
@@ -157,28 +171,28 @@ def boundaries(connection: Connection, horizon: Horizon) -> Iterator[tuple[Curso
         after = end
 
 
-def read_stretch(connection: Connection, after: Cursor, end: Cursor, horizon: Horizon, trust: Trust) -> Stretch:
+def read_stretch(connection: Connection, after: Cursor, end: Cursor, horizon: Horizon, ring: KeyRing) -> Stretch:
     """Recompute a stretch. Memory is that of its leaves, whatever the size of its spans."""
     stretch = Stretch()
     given = [*_place(after), *_place(end), horizon.era, str(horizon.xmin)]
     with connection.transaction(), connection.cursor("fsck") as cursor:
         cursor.itersize = AT_ONCE
         for row in cursor.execute(_SPANS, given):
-            stretch.take(row, trust)
+            stretch.take(row, ring)
     return stretch
 
 
-def read_all(target: Target, connection: Connection, horizon: Horizon, trust: Trust, jobs: int) -> Iterator[Stretch]:
+def read_all(target: Target, connection: Connection, horizon: Horizon, ring: KeyRing, jobs: int) -> Iterator[Stretch]:
     """All stretches in order, recomputed by `jobs` processes at once; 1 does it in this one."""
     if jobs == 1:
         with open_ledger(target) as own:
             for after, end in boundaries(connection, horizon):
-                yield read_stretch(own, after, end, horizon, trust)
+                yield read_stretch(own, after, end, horizon, ring)
         return
     waiting: deque[Future[Stretch]] = deque()
     # Not forked: a child would share this process's connections.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(target, horizon, trust)) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(target, horizon, ring)) as pool:
         for after, end in boundaries(connection, horizon):
             waiting.append(pool.submit(_work, after, end))
             if len(waiting) > 2 * jobs:
@@ -195,12 +209,12 @@ def processors() -> int:
 _process: dict[str, Any] = {}
 
 
-def _begin(target: Target, horizon: Horizon, trust: Trust) -> None:
-    _process.update(connection=open_ledger(target), horizon=horizon, trust=trust)
+def _begin(target: Target, horizon: Horizon, ring: KeyRing) -> None:
+    _process.update(connection=open_ledger(target), horizon=horizon, ring=ring)
 
 
 def _work(after: Cursor, end: Cursor) -> Stretch:
-    return read_stretch(_process["connection"], after, end, _process["horizon"], _process["trust"])
+    return read_stretch(_process["connection"], after, end, _process["horizon"], _process["ring"])
 
 
 def _place(cursor: Cursor) -> tuple[int, str, int]:

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ledger.errors import InvalidInput
+from ledger.keys import KeyRing
 from ledger.proof import signature_matches, span_hash
 from ledger.read import Cursor
 
 from .findings import Finding
-from .trust import Trust, use_of
+from .trust import use_of
 
 
 def cursor_of_row(row: Mapping[str, Any]) -> Cursor:
@@ -23,7 +24,7 @@ def name_of(row: Mapping[str, Any]) -> str:
     return f"{row['id']} seq {row['seq']}"
 
 
-def check_row(row: Mapping[str, Any], trust: Trust) -> tuple[str | None, list[Finding]]:
+def check_row(row: Mapping[str, Any], ring: KeyRing) -> tuple[str | None, list[Finding]]:
     """The hash of the row's columns (None: they cannot be hashed), and what is wrong with it."""
     try:
         computed: str | None = span_hash(row)
@@ -37,23 +38,26 @@ def check_row(row: Mapping[str, Any], trust: Trust) -> tuple[str | None, list[Fi
         )  # fmt: skip
         problems.append(("edited", sentence))
     else:
-        problems += _check_signature(row, trust)
+        problems += _check_signature(row, ring)
     found = [Finding(kind, said, name_of(row), cursor=cursor_of_row(row)) for kind, said in problems]
     return computed, found
 
 
-def _check_signature(row: Mapping[str, Any], trust: Trust) -> Iterator[tuple[str, str]]:
-    use = use_of(row)
-    keys = trust.trusted(use, cursor_of_row(row))
-    if row["signature"] is None:
+def _check_signature(row: Mapping[str, Any], ring: KeyRing) -> Iterator[tuple[str, str]]:
+    use, signer = use_of(row), row["public_key"]
+    if signer is None:
         # What tenants made happen before the loader had a key stays unsigned for ever: that is counted, not found.
-        if keys and use != "loader":
+        if ring.asks(use) and use != "loader":
             yield "signature_missing", f"it is not signed, and has to be by a {use} key"
         return
-    if not signature_matches(row["curr_hash"], row["signature"], row["public_key"]):
-        yield "signature_wrong", f"its signature is not of its key {row['public_key'][:16]}… over its hash"
-    elif keys and row["public_key"] not in keys:
-        yield "key_unknown", f"it is signed by {row['public_key'][:16]}…, which is no trusted {use} key at its place"
+    if not signature_matches(row["curr_hash"], row["signature"], signer):
+        yield "signature_wrong", f"its signature is not of its key {signer[:16]}… over its hash"
+    elif ring.asks(use) and signer not in ring.trusted(use, cursor_of_row(row)):
+        known = ring.keys.get(signer)
+        if known is not None and known.use == use and known.retired_at is not None:
+            yield "key_retired", f"its key {signer[:16]}… was retired from {known.retired_at.size} spans on"
+        else:
+            yield "key_unknown", f"it is signed by {signer[:16]}…, which is no trusted {use} key"
 
 
 def _check_version(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, LiteralString
 
 from ledger.connection import Connection, Target
 from ledger.errors import VerificationFailed
 from ledger.ids import derived_id
+from ledger.keys import Use
 from ledger.proof import verify
 from ledger.read import Cursor, span_of
 from ledger.storage import Storage
-from tlog.merkle import EMPTY_ROOT, fold, leaf_hash, node_hash
 from tlog.note import NoteKey
 
 from .alignment import Alignment, missing
 from .findings import Finding, Report
-from .reading import Horizon, Leaf, Stretch, estimated_spans, horizon_of, misplaced, open_ledger, read_all
+from .reading import (
+    Horizon,
+    Leaf,
+    Stretch,
+    estimated_spans,
+    horizon_of,
+    key_ring,
+    last_position,
+    misplaced,
+    open_ledger,
+    read_all,
+)
+from .roots import Roots
 from .sealed import Signed, compare_roots, open_all, sealed_entries, stored_notes
-from .trust import Trust
 
 TAILS: Final = frozenset({"tail_missing", "old_backup"})
 TAIL_TOLD: Final = 20  # spans of a missing tail that are named
 _CHECKPOINTS: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE id = %s AND metadata -> 'size' = to_jsonb(%s::bigint)
 """
-_LAST_POSITION: Final[LiteralString] = "SELECT ledger.last_position() AS position"
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to check, against what. `notes` are checkpoints kept elsewhere: (place, text)."""
+    """What to check, against what.
+
+    `roots` are public keys (hex) by use, from which the manifest's announcements are believed; `keys` those whose
+    checkpoints count; `notes` checkpoints that are kept elsewhere: (place, text).
+    """
 
     target: Target
-    trust: Trust
+    roots: Mapping[Use, Collection[str]]
     storage: Storage | None = None
     keys: Sequence[NoteKey] = ()
     notes: Sequence[tuple[str, str]] = ()
@@ -57,10 +71,11 @@ def fsck(plan: Plan) -> Report:
     with open_ledger(plan.target) as connection:
         horizon = horizon_of(connection)
         ledger = _Ledger(plan, connection, horizon, signed, report)
-        if plan.storage is not None and signed:
-            newest = _check_log(plan.storage, signed, stored, report)
+        if plan.storage is not None:
+            newest = _newest_of_log(plan.storage, signed, stored, report)
             if newest is not None:
-                _compare(plan, plan.storage, connection, newest, ledger, report)
+                _compare(plan.storage, newest, _sealed_end(plan, connection, newest), ledger, report)
+                compare_roots(plan.storage, newest.checkpoint.size, signed, report.add)
         for _ in ledger.leaves():  # what no checkpoint has sealed yet, or all of it
             pass
         report.add(*ledger.beyond(), *misplaced(connection, horizon))
@@ -73,10 +88,12 @@ class _Ledger:
     def __init__(
         self, plan: Plan, connection: Connection, horizon: Horizon, signed: Sequence[Signed], report: Report
     ) -> None:
-        self._report, self._roots = report, _Roots(signed, report)
+        self._report, self._roots = report, Roots(signed, report)
         self._estimate, self._progress = estimated_spans(connection), plan.progress
+        self.last_position = last_position(connection)
         self._signing = False
-        self._leaves = self._read(read_all(plan.target, connection, horizon, plan.trust, plan.jobs))
+        ring = key_ring(connection, plan.roots)
+        self._leaves = self._read(read_all(plan.target, connection, horizon, ring, plan.jobs))
         self._next: Leaf | None = None
 
     def leaves(self, end: Cursor | None = None) -> Iterator[Leaf]:
@@ -118,47 +135,10 @@ class _Ledger:
         self._signing = self._signing or first is not None
 
 
-class _Roots:
-    """The root over the ledger's own leaves at the size of each checkpoint, from a few hashes that are kept."""
-
-    def __init__(self, signed: Sequence[Signed], report: Report) -> None:
-        self._waiting, self._report = list(signed), report
-        self._size, self._peaks = 0, list[tuple[int, bytes]]()
-        self._compare()
-
-    def take(self, leaf: Leaf) -> None:
-        """The next leaf."""
-        if not self._waiting:
-            return
-        height, digest = 0, leaf_hash(leaf.computed or b"")
-        while self._peaks and self._peaks[-1][0] == height:
-            digest = node_hash(self._peaks.pop()[1], digest)
-            height += 1
-        self._peaks.append((height, digest))
-        self._size += 1
-        self._compare()
-
-    def largest_left(self) -> Signed | None:
-        """The largest checkpoint that the ledger's leaves have not reached."""
-        return self._waiting[-1] if self._waiting else None
-
-    def _compare(self) -> None:
-        while self._waiting and self._waiting[0].checkpoint.size == self._size:
-            one = self._waiting.pop(0)
-            root = fold([digest for _, digest in self._peaks]) if self._peaks else EMPTY_ROOT
-            if root == one.checkpoint.root:
-                self._report.sealed = self._size
-                self._report.origin = one.checkpoint.origin
-            else:
-                sentence = f"{one.place}: the first {self._size} spans lead to another root than it signs"
-                self._report.add(Finding("root_differs", sentence, index=self._size - 1))
-                self._waiting.clear()  # after the first the others differ too
-
-
-def _check_log(
+def _newest_of_log(
     storage: Storage, signed: Sequence[Signed], stored: Sequence[tuple[str, str]], report: Report
 ) -> Signed | None:
-    """Its newest checkpoint: and is it still as large as every one that it signed, wherever that is kept?"""
+    """The log's newest checkpoint: and is it as large as every one that it signed, wherever that is kept?"""
     places = {place for place, _ in stored}
     newest = next((one for one in reversed(signed) if one.place in places), None)
     size = newest.checkpoint.size if newest else 0
@@ -166,19 +146,15 @@ def _check_log(
         if one.checkpoint.size > size:
             sentence = f"{one.place} was signed for {one.checkpoint.size} spans, {storage} has a checkpoint for {size}"
             report.add(Finding("log_behind", sentence))
-    compare_roots(storage, size, signed, report.add)
     return newest
 
 
-def _compare(
-    plan: Plan, storage: Storage, connection: Connection, newest: Signed, ledger: _Ledger, report: Report
-) -> None:
-    end = _sealed_end(plan, connection, newest)
+def _compare(storage: Storage, newest: Signed, end: Cursor | None, ledger: _Ledger, report: Report) -> None:
+    """What was sealed, beside what is there; `end` is where the last sealed span stands, if that is known."""
     alignment = Alignment(report.add, bounded=end is not None)
-    entries = sealed_entries(storage, newest.checkpoint.size, report.add)
-    alignment.run(entries, ledger.leaves(end))
+    alignment.run(sealed_entries(storage, newest.checkpoint, report.add), ledger.leaves(end))
     if alignment.tail:
-        report.add(*_tail(connection, alignment))
+        report.add(*_tail(ledger.last_position, alignment))
 
 
 def _sealed_end(plan: Plan, connection: Connection, newest: Signed) -> Cursor | None:
@@ -197,11 +173,9 @@ def _sealed_end(plan: Plan, connection: Connection, newest: Signed) -> Cursor | 
     return Cursor.parse(metadata["end"]) if metadata.get("root") == checkpoint.root.hex() else None
 
 
-def _tail(connection: Connection, alignment: Alignment) -> Iterator[Finding]:
+def _tail(given_out: int, alignment: Alignment) -> Iterator[Finding]:
     """Sealed spans after the last that is there. Their positions tell whether this database ever had them."""
     last, count = alignment.tail[0].after, alignment.tail_count
-    row = connection.execute(_LAST_POSITION).fetchone()
-    given_out = row["position"] if row else 0
     following = alignment.follower
     room = (following.cursor.position if following else given_out + 1) - (last.cursor.position if last else 0) - 1
     new_era = following is not None and last is not None and following.cursor.era > last.cursor.era

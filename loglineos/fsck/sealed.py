@@ -49,14 +49,15 @@ def stored_notes(storage: Storage) -> list[tuple[str, str]]:
     return [(f"{storage}/{name}", data.decode(errors="replace")) for name, data in read if data is not None]
 
 
-def sealed_entries(storage: Storage, size: int, found: Found) -> Iterator[bytes]:
-    """The entries up to a size, in order, while every file of the log is checked.
+def sealed_entries(storage: Storage, checkpoint: Checkpoint, found: Found) -> Iterator[bytes]:
+    """The entries that a checkpoint seals, in order, while every file of the log is checked.
 
     Of a bundle that is not what its tile says nothing is told: empty entries stand in for it, which match nothing.
     """
+    size = checkpoint.size
     tree = Tree(storage, size)
     for number in range(-(-size // WIDTH)):
-        yield from _checked_bundle(tree, number, found)
+        yield from _checked_bundle(tree, number, checkpoint.root, found)
     level = 1
     while size >> (8 * level):
         for number in range(-(-(size >> (8 * level)) // WIDTH)):
@@ -80,7 +81,7 @@ def compare_roots(storage: Storage, largest: int, signed: Sequence[Signed], foun
             found(Finding("checkpoint_differs", sentence))
 
 
-def _checked_bundle(tree: Tree, number: int, found: Found) -> Sequence[bytes]:
+def _checked_bundle(tree: Tree, number: int, root: bytes, found: Found) -> Sequence[bytes]:
     width = tile_width(0, number, tree.size)
     try:
         hashes: tuple[bytes, ...] | None = tree.hashes(0, number)
@@ -95,10 +96,8 @@ def _checked_bundle(tree: Tree, number: int, found: Found) -> Sequence[bytes]:
     leaves = tuple(leaf_hash(entry) for entry in entries)
     if hashes is None or leaves == hashes:
         return entries
-    # Which of the two is it? The tile above knows, where there is one over this tile.
-    above = _above(tree, 0, number)
-    if above is not None and range_hash(leaves) == above:
-        found(_edited(tile_path(0, number, width), "it is not what its entries and the tile above say"))
+    if not _confirmed(tree, number, root):
+        found(_edited(tile_path(0, number, width), "it is not what its entries say, nor what was signed"))
         return entries
     path = tile_path("entries", number, width)
     found(_edited(path, "its entries do not hash to their tile"))
@@ -123,14 +122,14 @@ def _check_tile(tree: Tree, level: int, number: int, found: Found) -> None:
             found(_edited(path, f"its hash {at} is not that of {tile_path(level - 1, below)}"))
 
 
-def _above(tree: Tree, level: int, number: int) -> bytes | None:
-    """What the tile above says of a full tile."""
-    if tile_width(level, number, tree.size) < WIDTH:
-        return None
+def _confirmed(tree: Tree, number: int, root: bytes) -> bool:
+    """Is it the tile that is right? The tile above says, or, at the right edge, the root."""
     try:
-        return tree.hashes(level + 1, number // WIDTH)[number % WIDTH]
+        if tile_width(0, number, tree.size) == WIDTH:
+            return range_hash(tree.hashes(0, number)) == tree.hashes(1, number // WIDTH)[number % WIDTH]
+        return tree.root() == root
     except LogDamaged:
-        return None
+        return False
 
 
 def _damage(error: LogDamaged) -> Finding:

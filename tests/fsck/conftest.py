@@ -1,5 +1,5 @@
 """The fixtures that these tests share; see kit.py."""
 
-from tests.fsck.kit import sealed
+from tests.fsck.kit import lived, sealed
 
-__all__ = ["sealed"]
+__all__ = ["lived", "sealed"]

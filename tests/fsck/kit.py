@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,15 @@ from ledger.append import append
 from ledger.connection import Target
 from ledger.database import Identity
 from ledger.ids import derived_id
+from ledger.keys import Use
 from ledger.proof import public_key_of, seal
 from ledger.read import cursor_of, span_of
 from ledger.span import Span
 from ledger.storage import Folder
 from loglineos.fsck import Plan, Report, fsck
-from loglineos.fsck.trust import GivenKeys
+from loglineos.local.postgres import Server
 from tests.conftest import LOADER_KEY, ROW_KEY, TestLedger
-from tests.ledger.kit import draft, following
+from tests.ledger.kit import copied_database, draft, following
 from tlog.checkpoint import Checkpoint
 from tlog.growth import Growth
 from tlog.merkle import EMPTY_ROOT
@@ -32,11 +34,11 @@ from tlog.note import NoteKey
 CHECKPOINT_KEY = SigningKey(b"checkpoint key of these tests !!")
 ORIGIN = "loglineos-tests"
 KEY = NoteKey(ORIGIN, bytes(CHECKPOINT_KEY.verify_key))
-TRUST = GivenKeys(
-    row=frozenset({public_key_of(ROW_KEY)}),
-    loader=frozenset({public_key_of(LOADER_KEY)}),
-    checkpoint=frozenset({public_key_of(CHECKPOINT_KEY)}),
-)
+ROOTS: dict[Use, frozenset[str]] = {
+    "row": frozenset({public_key_of(ROW_KEY)}),
+    "loader": frozenset({public_key_of(LOADER_KEY)}),
+    "checkpoint": frozenset({public_key_of(CHECKPOINT_KEY)}),
+}
 ANA = Identity("ana", "acme")
 NOTARY = Identity("notary", "system")
 
@@ -100,11 +102,13 @@ class Sealed:
         self.log.add(f"checkpoints/{self.size:020}", note.encode())
         self.log.replace("checkpoint", note.encode())
 
-    def check(self, *, trust: GivenKeys = TRUST, log: bool = True, outside: bool = True, jobs: int = 1) -> Report:
+    def check(
+        self, *, roots: Mapping[Use, frozenset[str]] = ROOTS, log: bool = True, outside: bool = True, jobs: int = 1
+    ) -> Report:
         """What fsck finds, as `readonly`."""
         target = Target(role="readonly", url=self.ledger.url("readonly"))
         notes = self.outside[-1:] if outside else []
-        return fsck(Plan(target, trust, self.log if log else None, [KEY], notes, jobs))
+        return fsck(Plan(target, roots, self.log if log else None, [KEY], notes, jobs))
 
     def found(self, **settings: Any) -> list[tuple[str, str | None]]:
         """Kind and span of each finding, in order."""
@@ -143,14 +147,23 @@ def name(span: Span) -> str:
     return f"{span.id} seq {span.seq}"
 
 
+@pytest.fixture(scope="module")
+def lived(cluster: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
+    """Notes, a span of four versions, a checkpoint; more notes, a second one; and some that are not sealed."""
+    with copied_database(cluster) as ledger:
+        made = Sealed(ledger, Folder(tmp_path_factory.mktemp("log")))
+        made.write(12)
+        made.versions(4)
+        made.seal()
+        made.write(6)
+        made.seal()
+        made.write(3)
+        yield made
+
+
 @pytest.fixture
-def sealed(ledger: TestLedger, tmp_path: Path) -> Sealed:
-    """Twelve notes, a span of four versions, a checkpoint; six more notes, a second one; and three that are not sealed."""
-    made = Sealed(ledger, Folder(tmp_path / "log"))
-    made.write(12)
-    made.versions(4)
-    made.seal()
-    made.write(6)
-    made.seal()
-    made.write(3)
-    return made
+def sealed(lived: Sealed, tmp_path: Path) -> Iterator[Sealed]:
+    """A copy of it, for one test to spoil."""
+    shutil.copytree(lived.log.path, tmp_path / "log")
+    with copied_database(lived.ledger.server, lived.ledger.name) as ledger:
+        yield Sealed(ledger, Folder(tmp_path / "log"), list(lived.outside), lived.size, lived.root)
