@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ledger.read import Cursor
@@ -71,17 +71,21 @@ class Report:
     signatures: dict[str, int] = field(default_factory=dict)
     found: list[Finding] = field(default_factory=list)
     count: int = 0
-    notes: list[str] = field(default_factory=list)
+    _at: dict[tuple[str, str | None], int] = field(default_factory=dict, repr=False)
 
     def add(self, *findings: Finding) -> None:
-        """Keep what was found; a flood of it is only counted."""
-        self.count += len(findings)
-        self.found += findings[: MAX_KEPT - len(self.found)]
+        """Keep what was found; a flood of it is only counted. What is said twice of a span is one finding."""
+        for finding in findings:
+            known = self._at.get((finding.kind, finding.span)) if finding.span else None
+            if known is not None:
+                if self.found[known].index is None:
+                    self.found[known] = replace(self.found[known], index=finding.index)
+                continue
+            self.count += 1
+            if len(self.found) < MAX_KEPT:
+                self._at[finding.kind, finding.span] = len(self.found)
+                self.found.append(finding)
 
     def ordered(self) -> list[Finding]:
         """Along the ledger: the first is where it diverges first."""
         return sorted(self.found, key=Finding.order)
-
-    def reported(self) -> Iterator[str]:
-        """The spans that something was said about."""
-        return (finding.span for finding in self.found if finding.span)

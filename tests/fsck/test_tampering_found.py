@@ -9,8 +9,9 @@ from psycopg import sql
 from ledger.ids import MANIFEST_ID, new_id
 from ledger.span import Span
 from tests.conftest import LOADER_KEY, TestLedger
-from tests.fsck.kit import ANA, Sealed, changed, name
+from tests.fsck.kit import ANA, CHECKPOINT_KEY, ORIGIN, Sealed, changed, name
 from tests.ledger.kit import draft
+from tlog.checkpoint import Checkpoint
 
 OWN_KEY = SigningKey(b"a key that nobody has announced!")
 
@@ -29,7 +30,7 @@ def test_a_sound_ledger_has_no_findings(sealed: Sealed) -> None:
 def test_an_edited_column(sealed: Sealed) -> None:
     victim = notes(sealed)[3]
     sealed.tamper("UPDATE ledger.universal_registry SET metadata = '{\"n\": 4711}' WHERE id = %s", victim.id)
-    assert set(sealed.found()) == {("edited", name(victim)), ("root_differs", None)}
+    assert sealed.found() == [("edited", name(victim)), ("root_differs", None)]
     first = sealed.check().ordered()[0]
     assert first.span == name(victim)
 
@@ -202,3 +203,93 @@ def test_a_missing_tile(sealed: Sealed) -> None:
     path = list(sealed.log.names("tile/0/"))[-1]
     (sealed.log.path / path).unlink()
     assert any(finding.kind == "tile_missing" and path in finding.message for finding in sealed.check().found)
+
+
+def test_a_span_hidden_from_the_order(sealed: Sealed) -> None:
+    """No reader of the ledger's order would meet it; a reader of its id would."""
+    victim = notes(sealed)[0]
+    sealed.tamper("UPDATE ledger.universal_registry SET position = -position WHERE id = %s", victim.id)
+    kinds = {kind for kind, span in sealed.found() if span == name(victim)}
+    assert kinds == {"misplaced"}
+    assert "missing" in {kind for kind, _ in sealed.found()}
+
+
+def test_a_span_put_off_to_the_future(sealed: Sealed) -> None:
+    victim = sealed.write(1)[0]
+    sealed.tamper("UPDATE ledger.universal_registry SET xid = '9223372036854775807'::xid8 WHERE id = %s", victim.id)
+    assert sealed.found() == [("misplaced", name(victim))]
+
+
+def test_a_signature_taken_away(sealed: Sealed) -> None:
+    """Of a row everybody has to trust; and of what the loader signed before."""
+    manifest = next(span for span in reversed(sealed.rows()) if span.id == MANIFEST_ID)
+    sealed.store(manifest.with_values(signature=None, public_key=None))
+    assert sealed.found() == [("signature_missing", name(manifest))]
+
+
+def test_an_audit_span_whose_signature_was_taken_away(sealed: Sealed) -> None:
+    sealed.write(1, entity_type="execution")
+    victim = sealed.write(1, entity_type="execution")[0]
+    sealed.write(1, entity_type="execution")
+    sealed.store(victim.with_values(signature=None, public_key=None))
+    assert sealed.found() == [("signature_missing", name(victim))]
+
+
+def test_a_forged_checkpoint(sealed: Sealed) -> None:
+    """Over a ledger that somebody rewrote, by a key of their own."""
+    sealed.log.replace("checkpoint", Checkpoint(ORIGIN, sealed.size, b"r" * 32).sign(OWN_KEY).encode())
+    assert sealed.found() == [("checkpoint_untrusted", None)]
+
+
+def test_a_log_that_was_forked(sealed: Sealed) -> None:
+    """Two roots for one size, both signed by the notary's own key: the one that was kept outside tells."""
+    forked = Checkpoint(ORIGIN, sealed.size, b"r" * 32).sign(CHECKPOINT_KEY)
+    sealed.outside.append(("kept by an auditor", forked))
+    found = sealed.check().ordered()
+    assert {finding.kind for finding in found} == {"checkpoint_differs", "root_differs"}
+    assert all("kept by an auditor" in finding.message for finding in found)
+
+
+def test_a_log_that_was_set_back(sealed: Sealed) -> None:
+    newest = sealed.log.path / "checkpoints" / f"{sealed.size:020}"
+    older = next(name for name in sealed.log.names("checkpoints/"))
+    sealed.log.replace("checkpoint", sealed.log.read(older) or b"")
+    newest.unlink()
+    assert sealed.found() == [("log_behind", None)]
+
+
+def test_without_the_log_the_checkpoints_tell(sealed: Sealed) -> None:
+    """Not which span it is, but that the spans are not those that were sealed."""
+    assert sealed.found(log=False) == []
+    victim = notes(sealed)[3]
+    sealed.store(changed(victim, LOADER_KEY, metadata={"n": "forged"}))
+    assert sealed.found(log=False) == [("root_differs", None)]
+
+
+def test_without_the_log_a_cut_off_tail_is_told(sealed: Sealed) -> None:
+    keep = sealed.rows()[sealed.size - 4]
+    sealed.tamper(
+        "DELETE FROM ledger.universal_registry WHERE (era, xid, position) > (%s, %s::text::xid8, %s)",
+        keep.era, str(keep.xid), keep.position,
+    )  # fmt: skip
+    assert sealed.found(log=False) == [("tail_missing", None)]
+
+
+def test_several_processes_find_the_same(sealed: Sealed) -> None:
+    one, other = notes(sealed)[2], notes(sealed)[5]
+    sealed.tamper("UPDATE ledger.universal_registry SET name = 'x' WHERE id = ANY(%s)", [one.id, other.id])
+    assert sealed.found(jobs=2) == sealed.found(jobs=1)
+    assert sealed.found(jobs=2)[:2] == [("edited", name(one)), ("edited", name(other))]
+
+
+def test_several_at_once(sealed: Sealed) -> None:
+    """One finding hides no other."""
+    edited, deleted, replaced = notes(sealed)[1], notes(sealed)[5], notes(sealed)[10]
+    sealed.tamper("UPDATE ledger.universal_registry SET name = 'x' WHERE id = %s", edited.id)
+    sealed.tamper("DELETE FROM ledger.universal_registry WHERE id = %s", deleted.id)
+    sealed.store(changed(replaced, LOADER_KEY, name="y"))
+    forged = insert_after(sealed, notes(sealed)[7])
+    found = [finding for finding in sealed.found() if finding[0] != "root_differs"]
+    assert found == [
+        ("edited", name(edited)), ("missing", None), ("inserted", name(forged)), ("replaced", name(replaced)),
+    ]  # fmt: skip
