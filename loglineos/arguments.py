@@ -47,7 +47,7 @@ def read_json(text: str, name: str) -> Any:
 def read_text(path: Path, name: str, step: str = "") -> str:
     """A text file that an argument names; `step` says what to do if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()  # every byte as it is: some of these texts are signed
     except (OSError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"cannot read {path}: {error}. {step}".strip(), param_hint=name) from error
 

@@ -79,7 +79,7 @@ def verify_command(file: Path, keys: tuple[str, ...], old: Path | None, as_json:
 
 
 def _facts(text: str, old: Path | None, keys: list[NoteKey]) -> dict[str, Any]:
-    if text.startswith(INCLUSION_HEADER):
+    if text.startswith(INCLUSION_HEADER.partition("@")[0]):
         proved = check(text, keys)
         span = proved.span.model_dump(mode="json", exclude_none=True) if proved.span else None
         return {

@@ -101,6 +101,7 @@ def test_a_runtime_role_is_not_allowed(migrated: TestLedger, role: str, statemen
 FUNCTIONS = {
     "ledger.current_era": {"lambda_exec", "readonly"},
     "ledger.is_latest": {"lambda_exec", "readonly"},
+    "ledger.last_position": {"readonly"},
     "ledger.timeline": {"lambda_exec"},
     "ledger.fold": {"lambda_exec"},
     "ledger.search_memory": {"lambda_exec"},
@@ -178,7 +179,7 @@ def test_definer_functions_fix_their_search_path_and_belong_to_admin(migrated: T
               JOIN pg_namespace n ON n.oid = p.pronamespace AND {OURS} WHERE p.prosecdef""",
     )
     assert {row["proname"] for row in rows} == {
-        "current_era", "is_latest", "search_memory", "spend_quota", "count_refusal", "guard_insert",
+        "current_era", "is_latest", "last_position", "search_memory", "spend_quota", "count_refusal", "guard_insert",
         "invitation_owner", "device_for_token",
         "take_policy", "find_policy", "policy_ran", "committed_after", "follow_policy",
         "follow_request", "follow_function", "claim_request", "claim_due_function", "function_observed",
