@@ -13,7 +13,6 @@ from loglineos.backend import choose_backend
 from loglineos.direct import direct_target
 from loglineos.fsck import Plan, Report, fsck
 from loglineos.fsck.findings import KINDS
-from loglineos.fsck.reading import processors
 from loglineos.log_location import key_option, log_option, log_storage, note_keys
 from loglineos.output import Output
 
@@ -54,7 +53,7 @@ def fsck_command(
     storage = log_storage(choose_backend(), log)
     notes = [(str(path), read_text(path, "--checkpoint")) for path in files]
     with output.progress("Recomputing the ledger", "spans") as progress:
-        report = fsck(Plan(target, roots, storage, trusted, notes, jobs or processors(), progress))
+        report = fsck(Plan(target, roots, storage, trusted, notes, jobs, progress))
     _show(output, report)
     if report.count:
         raise click.exceptions.Exit(1)

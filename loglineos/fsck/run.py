@@ -27,12 +27,14 @@ from .reading import (
     last_position,
     misplaced,
     open_ledger,
+    processors,
     read_all,
 )
 from .roots import Roots
 from .sealed import Signed, compare_roots, open_all, sealed_entries, stored_notes
 
 TAILS: Final = frozenset({"tail_missing", "old_backup"})
+WORTH_PROCESSES: Final = 20_000  # spans
 TAIL_TOLD: Final = 20  # spans of a missing tail that are named
 _CHECKPOINTS: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE id = %s AND metadata -> 'size' = to_jsonb(%s::bigint)
@@ -46,7 +48,8 @@ class Plan:
     """What to check, against what.
 
     `roots` are public keys (hex) by use, from which the manifest's announcements are believed; `keys` those whose
-    checkpoints count; `notes` checkpoints that are kept elsewhere: (place, text).
+    checkpoints count; `notes` checkpoints that are kept elsewhere: (place, text);
+    `jobs` how many processes share the work, None is what this machine is worth.
     """
 
     target: Target
@@ -54,7 +57,7 @@ class Plan:
     storage: Storage | None = None
     keys: Sequence[NoteKey] = ()
     notes: Sequence[tuple[str, str]] = ()
-    jobs: int = 1
+    jobs: int | None = None
     progress: Progress = field(default=lambda _done, _all: None, repr=False)
 
 
@@ -93,7 +96,9 @@ class _Ledger:
         self.last_position = last_position(connection)
         self._signing = False
         ring = key_ring(connection, plan.roots)
-        self._leaves = self._read(read_all(plan.target, connection, horizon, ring, plan.jobs))
+        # Processes are worth their start only where there is much to do.
+        jobs = plan.jobs or (1 if self._estimate < WORTH_PROCESSES else processors())
+        self._leaves = self._read(read_all(plan.target, connection, horizon, ring, jobs))
         self._next: Leaf | None = None
 
     def leaves(self, end: Cursor | None = None) -> Iterator[Leaf]:
