@@ -53,13 +53,26 @@ class Keys(Event):
     from_size: Annotated[StrictInt, Field(ge=0)] | None = None
 
 
-Request = Migrate | Seed | Query | Queue | Keys
-_ACTIONS: dict[str, type[Migrate] | type[Seed] | type[Query] | type[Queue] | type[Keys]] = {
+class Checkpoint(Event):
+    """Seal what is new, for about `seconds`: then there may be `more`.
+
+    `rebuild` writes the log again from the ledger's spans, from the checkpoint of `after` spans on.
+    """
+
+    action: Literal["checkpoint"]
+    rebuild: StrictBool = False
+    after: Annotated[StrictInt, Field(ge=0, le=2**53 - 1)] = 0
+    seconds: Annotated[StrictInt, Field(ge=0, le=720)] = 720  # of the 15 minutes that db-deploy has
+
+
+Request = Migrate | Seed | Query | Queue | Keys | Checkpoint
+_ACTIONS: dict[str, type[Request]] = {
     "migrate": Migrate,
     "seed": Seed,
     "query": Query,
     "queue": Queue,
     "keys": Keys,
+    "checkpoint": Checkpoint,
 }
 
 

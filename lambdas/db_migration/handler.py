@@ -1,4 +1,4 @@
-"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3), `queue` and `keys`."""
+"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3), `queue`, `keys` and `checkpoint`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
-from .event import Keys, Migrate, Query, Queue, Request, Seed, parse_event
+from .event import Checkpoint, Keys, Migrate, Query, Queue, Request, Seed, parse_event
 from .keys import show_keys, show_retirement
 from .migrations import migrate, read_migrations, state_of
+from .notary.rebuild import rebuild
+from .notary.seal import seal as seal_spans
+from .notary.settings import Settings as NotarySettings
 from .query import TIMEOUT_S, run_query
 from .queue import rebuild_queue, show_queue
 from .rows import read_rows
@@ -64,6 +67,8 @@ def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
         case Queue():
             with connect(Target.from_environment(environment, role=None)) as connection:
                 return rebuild_queue(connection) if request.rebuild else show_queue(connection)
+        case Checkpoint():
+            return _checkpoint(request, NotarySettings.from_environment(environment))
 
 
 def _migrate(request: Migrate, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -125,3 +130,13 @@ def _query(request: Query, environment: Mapping[str, str]) -> dict[str, Any]:
         "row_count": len(result.rows),
         "truncated": result.truncated,
     }
+
+
+def _checkpoint(request: Checkpoint, settings: NotarySettings) -> dict[str, Any]:
+    if request.rebuild:
+        return rebuild(settings, request.seconds, request.after).as_json(settings)
+    done = seal_spans(settings, request.seconds).as_json(settings)
+    if done["sealed"] or done["taken_over"]:
+        # An alarm counts these lines: no checkpoint for half an hour, although there was something to seal.
+        logger.info("checkpoint sealed", **done["newest"], checkpoints=len(done["sealed"]))
+    return done

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from ledger.storage import Storage
+from typing import Protocol
 
 from .errors import LogDamaged
 from .merkle import fold, leaf_hash, perfect_ranges, range_hash
-from .tiles import WIDTH, Tree, encode_bundle, tile_path, tile_width
+from .tiles import WIDTH, Files, Tree, encode_bundle, tile_path, tile_width
+
+
+class Growing(Files, Protocol):
+    """Where the tree is written as well."""
+
+    def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
+        """Write files that are never changed; the same again is fine."""
 
 
 class Growth:
@@ -17,7 +23,7 @@ class Growth:
     Only the edge is in memory: at most 255 hashes for each level, whatever the size.
     """
 
-    def __init__(self, storage: Storage, size: int, root: bytes) -> None:
+    def __init__(self, storage: Growing, size: int, root: bytes) -> None:
         """Take up a tree where it ends. Raises LogDamaged where its stored edge does not lead to its root."""
         self._storage, self.size = storage, size
         tree = Tree(storage, size)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-
-from ledger.storage import Storage
+from typing import Protocol
 
 from .errors import LogDamaged
 from .merkle import fold, perfect_ranges, range_hash
@@ -12,6 +11,13 @@ from .merkle import fold, perfect_ranges, range_hash
 WIDTH = 256
 HASH_BYTES = 32
 CHECKPOINT = "checkpoint"
+
+
+class Files(Protocol):
+    """Where the tree is read: any `ledger.storage.Storage` will do. As text: where it is."""
+
+    def read(self, name: str) -> bytes | None:
+        """The file's content, None where there is no such file."""
 
 
 def tile_path(level: int | str, number: int, width: int = WIDTH) -> str:
@@ -47,7 +53,7 @@ def decode_bundle(data: bytes, path: str) -> list[bytes]:
 class Tree:
     """The stored tree up to a size. What it reads is only as good as the root that it is checked against."""
 
-    def __init__(self, storage: Storage, size: int) -> None:
+    def __init__(self, storage: Files, size: int) -> None:
         self.storage, self.size = storage, size
         self.hashes = lru_cache(maxsize=64)(self._hashes)
 
