@@ -14,6 +14,7 @@ from ledger.errors import LedgerError, LedgerUnavailable
 from loglineos.aws import EmulatorError
 from loglineos.fsck_command import fsck_command
 from loglineos.function_commands import function
+from loglineos.key_commands import keys
 from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
@@ -47,6 +48,7 @@ for _command in (
     timeline,
     health,
     queue,
+    keys,
     function,
     login,
     logout,

@@ -17,6 +17,7 @@ from tlog.note import NoteKey
 # What is counted of what the loader signs, and of what is sealed: rows are few, so all of them are.
 COUNTED: Final = 100_000
 _VERSIONS: Final[LiteralString] = "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq"
+_HEAD: Final[LiteralString] = "SELECT max(seq) AS seq FROM ledger.universal_registry WHERE id = %s"
 _SIGNED: Final[LiteralString] = """
 SELECT 'row' AS use, public_key, count(*) AS spans FROM ledger.universal_registry
 WHERE id >= '00000000-0000-4000-8000-000000000000' AND id <= '00000000-0000-4000-8000-ffffffffffff'
@@ -71,8 +72,10 @@ def show_keys(connection: Connection, environment: Mapping[str, str]) -> dict[st
     `signed` counts all rows, and of what the loader and the notary sign the newest 100,000 each.
     """
     ring, current = key_ring(connection, environment), log_key(environment)
+    (head,) = connection.execute(_HEAD, [MANIFEST_ID]).fetchall()
     signed = connection.execute(_SIGNED, {"counted": COUNTED}).fetchall()
     return {
+        "manifest_seq": head["seq"],
         "rows_must_be_signed": ring.row_roots,
         "keys": [_described(key) for key in ring.keys.values()],
         "unheard": [{"seq": version.seq, "reason": version.reason} for version in ring.unheard],
@@ -86,6 +89,7 @@ def _described(key: KnownKey) -> dict[str, Any]:
     return {
         "public_key": key.public_key,
         "use": key.use,
+        "root": key.root,
         "name": key.name,
         "announced_seq": key.announced_seq,
         "retired_at": key.retired_at.as_json() if key.retired_at else None,

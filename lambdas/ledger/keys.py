@@ -90,13 +90,14 @@ def announced_keys(metadata: Mapping[str, Any] | None, field: str = "metadata") 
 
 @dataclass(frozen=True)
 class KnownKey:
-    """A key that is or was trusted. `announced_seq`: of the first manifest that announced it, None for a root."""
+    """A key that is or was trusted. `root`: it is configured; `announced_seq`: of the first manifest that names it."""
 
     public_key: str
     use: Use
     name: str | None = None
     announced_seq: int | None = None
     retired_at: Retirement | None = None
+    root: bool = False
 
     def counts_at(self, place: Cursor) -> bool:
         """Does its signature on a span at that place count?"""
@@ -136,7 +137,7 @@ class KeyRing:
         Args:
             versions: as stored, in any order. One without a place is about to be appended, after all others.
         """
-        keys = {key: KnownKey(key, use) for use in USES for key in roots.get(use, ())}
+        keys = {key: KnownKey(key, use, root=True) for use in USES for key in roots.get(use, ())}
         rooted, unheard = bool(roots.get("row")), list[Unheard]()
         before: Span | None = None
         for version in sorted(versions, key=lambda span: span.seq):
@@ -234,15 +235,20 @@ def _hear(version: Span, keys: dict[str, KnownKey]) -> Unheard | None:
     for entry in entries:
         known = keys.get(entry.public_key)
         fresh = KnownKey(entry.public_key, entry.use, entry.name, version.seq, entry.retired_at)
-        keys[entry.public_key] = fresh if known is None else _joined(known, entry)
+        keys[entry.public_key] = fresh if known is None else _joined(known, entry, version.seq)
     return None
 
 
-def _joined(known: KnownKey, entry: Announced) -> KnownKey:
+def _joined(known: KnownKey, entry: Announced, seq: int) -> KnownKey:
     """What is known of a key, and what a later version says of it: the earlier retirement holds."""
-    said = [at for at in (known.retired_at, entry.retired_at) if at is not None]
-    earliest = min(said, key=lambda at: at.end, default=None)
-    return replace(known, name=entry.name or known.name, retired_at=earliest)
+    announced = seq if known.announced_seq is None else known.announced_seq
+    retired = earliest(known.retired_at, entry.retired_at)
+    return replace(known, name=entry.name or known.name, announced_seq=announced, retired_at=retired)
+
+
+def earliest(*said: Retirement | None) -> Retirement | None:
+    """The retirement that holds of several that were said."""
+    return min((at for at in said if at is not None), key=lambda at: at.end, default=None)
 
 
 NOTHING_COUNTS = Retirement(size=0, end=BEGINNING)

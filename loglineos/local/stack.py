@@ -100,6 +100,10 @@ class LocalStack:
             PGPASSFILE=str(passwords),
         )
 
+    def replace_key(self, name: str, private: str) -> None:
+        """Rotate one of the keys of `_keys`."""
+        write_private(self.directory / "keys.json", json.dumps({**self._keys(), name: private}, indent=2) + "\n")
+
     def _passed_on(self, *but: str) -> dict[str, str]:
         return {name: self.environment[name] for name in _PASSED_ON if name in self.environment and name not in but}
 
