@@ -1,0 +1,163 @@
+"""What docs/keys.md tells people to type is typed here, in a clone of its own: from the first signature to a theft."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.append import insert_sealed
+from ledger.ids import derived_id
+from ledger.proof import parse_signing_key, public_key_of, seal
+from ledger.read import cursor_of, span_of
+from ledger.span import parse_span
+from tests.cli.conftest import CODE
+from tests.conftest import TestLedger
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+
+
+class Clone:
+    """A checkout whose rows can be changed, and a shell in it."""
+
+    def __init__(self, ledger: TestLedger, folder: Path) -> None:
+        self.folder, self.ledger = folder, ledger
+        for name in ("lambdas", "loglineos", "stacks", "migrations", "row"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.endswith(("_KEYS", "_KEY_HEX"))},
+            "PYTHONPATH": f"{folder}:{folder / 'lambdas'}",
+            "DATABASE_URL": ledger.url("postgres"),
+            "LOGLINEOS_DIRECTORY": str(folder / "local"),
+        }
+        self.said: dict[str, str] = {}
+
+    def run(self, script: str, expect: int = 0) -> str:
+        """Standard output of a script of the page, or the errors of one that has to fail."""
+        for name, value in self.said.items():
+            script = script.replace(name, value)
+        function = f'loglineos() {{ {sys.executable} -P -c "{CODE}" "$@"; }}\n'
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", function + script], cwd=self.folder, env=self.environment,
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout if expect == 0 else done.stderr
+
+    def keys(self) -> dict[str, dict[str, Any]]:
+        """`keys list` by public key."""
+        return {key["public_key"]: key for key in json.loads(self.run("loglineos keys list --json"))["keys"]}
+
+    def public(self, name: str) -> str:
+        """Of a key file."""
+        file = self.folder / name
+        assert file.stat().st_mode & 0o777 == 0o600
+        return public_key_of(parse_signing_key(file.read_text(), name))
+
+    def in_force(self, use: str) -> str:
+        """The key that the functions sign with."""
+        (key,) = [k["public_key"] for k in self.keys().values() if (k["use"], k["state"]) == (use, "in force")]
+        return str(key)
+
+    def seal_all(self, size: int, seq: int) -> None:
+        """A checkpoint span of everything, by the checkpoint key in force."""
+        private = json.loads((self.folder / "local" / "keys.json").read_text())["checkpoint_key"]
+        span_id = derived_id("checkpoint", "loglineos-local")
+        with self.ledger.connect("admin") as connection:
+            rows = connection.execute(
+                "SELECT * FROM ledger.universal_registry ORDER BY era, xid, position DESC"
+            ).fetchall()
+            before = [row["curr_hash"] for row in rows if row["id"] == span_id and row["seq"] == seq - 1]
+            end = str(max(cursor_of(span_of(row)) for row in rows))
+            span = parse_span(
+                {
+                    "id": span_id, "seq": seq, "entity_type": "checkpoint", "who": "notary", "did": "sealed",
+                    "this": "ledger", "at": "2026-01-31T12:00:00Z", "owner_id": "notary", "tenant_id": "system",
+                    "visibility": "tenant", "status": "active", "metadata": {"size": size, "end": end},
+                    "prev_hash": before[0] if before else None,
+                }
+            )  # fmt: skip
+            insert_sealed(connection, [seal(span, parse_signing_key(private, "checkpoint_key"))])
+
+
+@pytest.fixture
+def clone(empty: TestLedger, tmp_path: Path) -> Clone:
+    return Clone(empty, tmp_path)
+
+
+def boot(clone: Clone) -> None:
+    clone.run("loglineos boot prompt_fetch_kernel --input '{\"name\": \"welcome_message\", "
+              "\"variables\": {\"user_name\": \"Ana\"}}'")  # fmt: skip
+
+
+def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
+    offline, rotate_row, seed, rotate_loader, rotate_checkpoint, retire, theft = BLOCKS
+
+    offline_lines = offline.splitlines()
+    clone.run("\n".join(offline_lines[:2]))
+    release = clone.said["RELEASE_PUBLIC"] = clone.public("release.key")
+    assert "All 23 rows are signed" in clone.run(offline_lines[2])
+    clone.environment["TRUSTED_ROW_KEYS"] = release
+    clone.run("loglineos migrate && loglineos seed")
+    assert "manifest  seq 4, signed" in clone.run("loglineos health")
+    first = clone.keys()
+    assert (first[release]["trusted_by"], first[release]["spans"]) == ("configuration", 23)
+
+    assert "manifest seq 5 (signed)" in clone.run(rotate_row)
+    assert "already" in clone.run(rotate_row.splitlines()[1]), "a second time it changes nothing"
+    clone.run(seed)
+    clone.said["NEXT_PUBLIC"] = clone.public("next.key")
+    assert clone.keys()[clone.said["NEXT_PUBLIC"]]["trusted_by"] == "manifest seq 5"
+
+    boot(clone)
+    old_loader = clone.said["OLD_LOADER_PUBLIC"] = clone.in_force("loader")
+    new, announce, deploy, force, remove, show = rotate_loader.splitlines()
+    clone.run(new)
+    loader = clone.public("loader.key")
+    assert "manifest seq 6 (signed)" in clone.run(announce)
+    assert "deploy" in clone.run(force, expect=1), "not before the ledger knows both"
+    assert "the ledger's is seq 5" in clone.run(announce, expect=1)
+    clone.run(deploy)
+    assert "within five minutes" in clone.run(force)
+    assert "already" in clone.run(force)
+    clone.run(f"{remove}\n{show}")
+    boot(clone)
+    both = clone.keys()
+    assert (both[old_loader]["spans"], both[loader]["spans"], both[loader]["state"]) == (2, 2, "in force")
+    proofs = json.loads(clone.run("loglineos timeline --type execution --json"))["spans"]
+    assert {(span["public_key"], span["proof"]) for span in proofs} == {(old_loader, "signed"), (loader, "signed")}
+
+    clone.seal_all(50, 0)
+    old_checkpoint = clone.in_force("checkpoint")
+    clone.run(rotate_checkpoint)
+    assert clone.keys()[old_checkpoint]["trusted_by"] == "manifest seq 7"
+    assert clone.in_force("checkpoint") != old_checkpoint
+
+    assert "is in force" in clone.run(f"loglineos keys retire {loader} --from-size now --key next.key", expect=1)
+    clone.seal_all(60, 1)
+    clone.run(retire.split("\n", 1)[1])
+    assert clone.keys()[old_loader]["state"] == "retired from size 60 on"
+
+    clone.said["SIZE"] = "60"
+    clone.run(theft)
+    clone.environment["TRUSTED_ROW_KEYS"] = clone.said["NEXT_PUBLIC"]
+    clone.run("loglineos seed")
+    assert clone.keys()[release]["state"] == "retired from size 60 on"
+    health = json.loads(clone.run("loglineos health --json"))
+    assert {kernel["proof"] for kernel in health["kernels"]} == {"signed"}, "what it signed in its time runs on"
+    boot(clone)
+    clone.run(f"loglineos keys sign row --check --public {release}", expect=1)
+
+
+def test_every_command_of_the_group_is_on_the_page() -> None:
+    for command in ("new", "list", "sign", "rotate", "retire"):
+        assert f"loglineos keys {command}" in PAGE
