@@ -1,14 +1,18 @@
-"""API actions that moto lacks and that a deployment, or the CDK, asks for."""
+"""API actions that moto lacks and that a deployment, the CDK, or the ledger's operator asks for."""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
+from datetime import datetime
 from typing import Any
 
 from moto.cloudtrail.responses import CloudTrailResponse
+from moto.core.responses import ActionResult
 from moto.logs.responses import LogsResponse
+from moto.s3.exceptions import S3ClientError
+from moto.s3.responses import S3Response
 
 
 class QueryDefinitions:
@@ -49,6 +53,33 @@ def install() -> None:
     _add(LogsResponse, delete_query_definition=saved.delete)
     # After a failure the CDK looks for more about it in CloudTrail, again and again if that has no answer.
     _add(CloudTrailResponse, lookup_events=lambda _: '{"Events": []}')
+    _add_retention()
+
+
+def _add_retention() -> None:
+    """GetObjectRetention: until when an archived object cannot be removed."""
+    answer = S3Response._key_response_get
+
+    def answered(self: S3Response, query: dict[str, Any], key_name: str) -> Any:
+        return _retention(self) if "retention" in query else answer(self, query, key_name)
+
+    S3Response._key_response_get = answered  # type: ignore[method-assign]
+
+
+class NoSuchObjectLockConfiguration(S3ClientError):
+    def __init__(self) -> None:
+        super().__init__(
+            "NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration"
+        )
+
+
+def _retention(self: S3Response) -> Any:
+    key, _ = self._get_key()
+    if not key.lock_mode or not key.lock_until:
+        raise NoSuchObjectLockConfiguration
+    self.data["Action"] = "GetObjectRetention"
+    until = datetime.fromisoformat(key.lock_until)
+    return self.serialized(ActionResult({"Retention": {"Mode": key.lock_mode, "RetainUntilDate": until}}))
 
 
 def _add(service: type, **actions: Any) -> None:

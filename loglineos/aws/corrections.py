@@ -1,9 +1,12 @@
-"""Where moto is wrong about a service in a way that a deployment notices. Each with the reason."""
+"""Where moto is wrong about a service in a way that a deployment or the ledger notices. Each with the reason."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from moto.iam.access_control import PermissionResult
-from moto.s3.models import FakeBucket, S3Backend
+from moto.s3.exceptions import InvalidBucketState
+from moto.s3.models import FakeBucket, FakeKey, S3Backend
 
 
 def install() -> None:
@@ -16,3 +19,34 @@ def install() -> None:
     )
     # S3 delivers access logs hours later; moto at once, so that a bucket of logs could never be deleted again.
     S3Backend.log_incoming_request = lambda *_: None  # type: ignore[method-assign]
+    S3Backend.put_object_lock_configuration = _lock_bucket  # type: ignore[method-assign]
+    _retain_by_default()
+
+
+def _lock_bucket(
+    self: S3Backend,
+    bucket_name: str,
+    lock_enabled: bool,
+    mode: str | None = None,
+    days: int | None = None,
+    years: int | None = None,
+) -> None:
+    """As moto's, which refuses a bucket with objects in it: S3 does not, and one that is taken over has some."""
+    bucket = self.get_bucket(bucket_name)
+    if not bucket.is_versioned:
+        raise InvalidBucketState("Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration")
+    bucket.object_lock_enabled = bucket.object_lock_enabled or lock_enabled
+    bucket.default_lock_mode, bucket.default_lock_days, bucket.default_lock_years = mode, days, years
+
+
+def _retain_by_default() -> None:
+    """The bucket's default retention holds for objects uploaded in parts too; moto forgets them."""
+    put = S3Backend.put_object
+
+    def put_object(self: S3Backend, bucket_name: str, *arguments: Any, **named: Any) -> FakeKey:
+        bucket = self.get_bucket(bucket_name)
+        if bucket.has_default_lock and not named.get("lock_mode"):
+            named |= {"lock_mode": bucket.default_lock_mode, "lock_until": bucket.default_retention()}
+        return put(self, bucket_name, *arguments, **named)
+
+    S3Backend.put_object = put_object  # type: ignore[method-assign]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .emulator import Endpoint
     from .functions.invoke import Invoker
     from .functions.pool import Pool
+    from .kept.store import Store
 
 SUPERUSER = "rdsadmin"
 
@@ -54,11 +55,13 @@ def _run(files: Files, postgres: Path, region: str, *, clock: bool) -> int:
     from .functions.pool import Pool
     from .gateway.front import Front
     from .gateway.server import serve_api
+    from .kept.store import Store
     from .server import serve
 
     where = Endpoint(f"http://{HOST}:{port}", f"http://{HOST}:{api_port}", region)
     pool = Pool(files.directory / "functions", _function_environment(where.url))
-    invoker = _install(LocalPostgres(postgres), pool, files, where)
+    store = Store(files.directory / "kept")
+    invoker = _install(LocalPostgres(postgres), pool, files, where, store)
     http, api = serve(port, Mailbox()), serve_api(api_port, Front(invoker, region))
     threading.Thread(target=api.serve_forever, args=(0.1,), name="api", daemon=True).start()
 
@@ -77,17 +80,19 @@ def _run(files: Files, postgres: Path, region: str, *, clock: bool) -> int:
     finally:
         api.shutdown()
         pool.close()
+        store.close()
         files.forget()
         logging.info("stopped")
     return 0
 
 
-def _install(local: LocalPostgres, pool: Pool, files: Files, where: Endpoint) -> Invoker:
+def _install(local: LocalPostgres, pool: Pool, files: Files, where: Endpoint, store: Store) -> Invoker:
     """Put what is ours in moto's place."""
     from . import additions, corrections
     from .functions.invoke import Invoker
     from .functions.invoke import install as install_functions
     from .gateway.front import install as install_gateway
+    from .kept import objects, secrets
     from .rds.databases import Databases
     from .rds.instances import Instances
     from .rds.instances import install as install_instances
@@ -100,6 +105,8 @@ def _install(local: LocalPostgres, pool: Pool, files: Files, where: Endpoint) ->
     install_functions(invoker)
     install_gateway(where.api_url)
     install_instances(Instances(databases))
+    objects.install(store)
+    secrets.install(store, where.region)
     return invoker
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from ..kept.spared import sparing
 from ..resources.base import Made, Model, NotModelled, Place
 from .dynamic import expand
 from .errors import ResourceFailed, ValidationError
@@ -106,7 +107,8 @@ class Engine:
         for name in reversed(created):
             item = self.stack.resources[name]
             keep = item.definition.get("DeletionPolicy") == "Retain"
-            self._delete(item, "Retain" if keep else "Delete")
+            with sparing(item.physical_id):
+                self._delete(item, "Retain" if keep else "Delete")
 
     def delete_all(self) -> None:
         """Everything in the stack, last made first. Raises ResourceFailed once the rest is gone."""

@@ -15,6 +15,7 @@ from typing import Any
 from moto.core.exceptions import ServiceException
 from moto.rds.models import DBInstance, RDSBackend
 
+from ..kept.spared import spared
 from .databases import Databases
 from .replica import ReadOnlyDoor
 
@@ -84,7 +85,8 @@ class Instances:
     def _make_database(self, instance: Any) -> None:
         instance.loglineos_database = instance.db_name or ""
         password = instance._master_user_password
-        self._databases.create(instance.master_username, password, instance.db_name)
+        existed = self._databases.create(instance.master_username, password, instance.db_name)
+        instance.loglineos_taken_over = existed
 
     def replicated(self, instance: Any, given: Mapping[str, Any]) -> None:
         door = ReadOnlyDoor(self._databases.host, self._databases.port)
@@ -106,6 +108,9 @@ class Instances:
         door = self._doors.pop(instance.db_instance_identifier, None)
         if door is not None:
             door.close()
+        taken_over = getattr(instance, "loglineos_taken_over", False)
+        if taken_over and spared(instance.db_instance_identifier):
+            return
         if getattr(instance, "loglineos_database", None):
             self._databases.drop(instance.loglineos_database)
 

@@ -7,6 +7,7 @@ import secrets
 import string
 from typing import Any
 
+from ..addresses import STACK_TAG
 from ..api import pick, tags, without
 from .base import Made, Model, Place, Properties, model, names
 
@@ -92,14 +93,20 @@ class Secret(Model):
     immutable = names("Name")
 
     def create(self, place: Place, properties: Properties) -> Made:
+        asked = pick(properties, "Description", "KmsKeyId")
+        generated = "GenerateSecretString" in properties
+        if not generated:
+            asked["SecretString"] = _secret(properties)
         arn = place.api(
             "secretsmanager",
             "create_secret",
             Name=properties.get("Name") or f"{place.logical_id}-{secrets.token_hex(6)}",
-            SecretString=_secret(properties),
-            Tags=properties.get("Tags"),
-            **pick(properties, "Description", "KmsKeyId"),
+            Tags=[*properties.get("Tags", []), {"Key": STACK_TAG, "Value": place.stack_id}],
+            **asked,
         )["ARN"]
+        # One that this stack made before the emulator was restarted has its value by now.
+        if generated and not place.api("secretsmanager", "describe_secret", SecretId=arn).get("VersionIdsToStages"):
+            place.api("secretsmanager", "put_secret_value", SecretId=arn, SecretString=_secret(properties))
         return Made(arn, {"Id": arn})
 
     def update(self, place: Place, made: Made, properties: Properties, old: Properties) -> Made:

@@ -1,0 +1,1 @@
+"""What outlives the emulator's process beside PostgreSQL: the objects of S3 buckets, the values of secrets."""
