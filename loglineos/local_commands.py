@@ -47,14 +47,14 @@ def up(demo: bool, as_json: bool) -> None:
 @click.command()
 @json_option
 def down(as_json: bool) -> None:
-    """Stop the local stack. The ledger's data stay; what the emulated AWS held is deployed again by `up`."""
+    """Stop the local stack. The ledger's data, log, archive and keys stay; `up` deploys the rest again."""
     output, stack = Output(as_json), LocalStack()
     with output.step("Stopping the AWS emulator and PostgreSQL"):
         stopped = [stack.emulator.stop(), stack.postgres.stop()]
     if as_json:
         output.json({"stopped": any(stopped)})
     else:
-        output.line("Stopped; the data stay in .local." if any(stopped) else "It was not running.")
+        output.line("Stopped; data, log, archive and keys stay in .local." if any(stopped) else "It was not running.")
 
 
 @click.command()

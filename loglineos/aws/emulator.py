@@ -78,7 +78,7 @@ class Emulator:
         return _endpoint(info) if info and _answers(info) else None
 
     def start(self) -> Endpoint:
-        """The running emulator, started if there is none. Its stacks live as long as it does."""
+        """The running emulator, started if there is none. Its stacks live as long as it does, data longer."""
         found = self.running()
         if found:
             return found

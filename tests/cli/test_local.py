@@ -20,6 +20,8 @@ LIST = ["boot", "memory_store_kernel", "--input", '{"action":"list"}', "--json"]
 # What psql does with the sourced variables, by the same library, so that the test needs no psql.
 PSQL = "import psycopg; print(psycopg.connect().execute('SELECT current_user').fetchone()[0])"
 LOADER = "loglineos-stage0-loader"
+KEY = "loglineos-checkpoint-key"
+BUCKET = "loglineos-archive-123456789012-us-east-2"
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +93,33 @@ def test_a_refusal_of_the_deployed_function_is_one_line(directory: Path) -> None
     assert (refused.returncode, refused.stderr) == (1, "Error: Boot function not allowed by manifest\n")
 
 
-def test_after_down_and_up_the_memories_are_there(directory: Path) -> None:
-    assert _loglineos(directory, "down").stdout.endswith("Stopped; the data stay in .local.\n")
+def _kept(directory: Path) -> dict[str, str]:
+    """What only AWS holds: a key, a provider's key put by hand, and a file of the archive's bucket."""
+    found = {}
+    for name in (KEY, "loglineos-openai"):
+        command = f"aws secretsmanager get-secret-value --secret-id {name} --query SecretString --output text"
+        found[name] = _sourced(directory, command).stdout
+    found["file"] = _sourced(directory, f"aws s3 cp s3://{BUCKET}/a-file -").stdout
+    return found
+
+
+def test_after_down_and_up_memories_keys_and_files_are_there(directory: Path) -> None:
+    secret = {"action": "store", "content": "the safe's combination is 7-14-21", "sensitivity": "secret"}
+    stored = _loglineos(directory, "boot", "memory_store_kernel", "--input", json.dumps(secret), "--json")
+    get = {"action": "get", "memory_id": json.loads(stored.stdout)["output"]["memory"]["memory_id"]}
+    _sourced(directory, "aws secretsmanager create-secret --name loglineos-openai --secret-string sk-a-key")
+    _sourced(directory, f"echo of the archive | aws s3 cp - s3://{BUCKET}/a-file")
+    before = _kept(directory)
+    assert (before["loglineos-openai"], before["file"]) == ("sk-a-key\n", "of the archive\n")
+
+    assert _loglineos(directory, "down").stdout.endswith("Stopped; data, log, archive and keys stay in .local.\n")
     assert _loglineos(directory, "down").stdout.endswith("It was not running.\n")
     up = _loglineos(directory, "up")
     assert up.returncode == 0, up.stderr
-    assert len(json.loads(_loglineos(directory, *LIST).stdout)["output"]["memories"]) == 1
+    assert len(json.loads(_loglineos(directory, *LIST).stdout)["output"]["memories"]) == 2
+    read = _loglineos(directory, "boot", "memory_store_kernel", "--input", json.dumps(get), "--json")
+    assert json.loads(read.stdout)["output"]["memory"]["content"] == secret["content"], read.stderr
+    assert _kept(directory) == before
 
 
 def test_an_environment_that_is_not_deployed_is_named(directory: Path) -> None:
