@@ -13,22 +13,20 @@ import psycopg
 import pytest
 from nacl.signing import SigningKey
 
+from db_migration.handler import answer
 from ledger.append import append
 from ledger.connection import Target
 from ledger.database import Identity
-from ledger.ids import derived_id
 from ledger.keys import Use
 from ledger.proof import public_key_of, seal
-from ledger.read import cursor_of, span_of
+from ledger.read import span_of
 from ledger.span import Span
 from ledger.storage import Folder
 from loglineos.fsck import Plan, Report, fsck
 from loglineos.local.postgres import Server
 from tests.conftest import LOADER_KEY, ROW_KEY, TestLedger
 from tests.ledger.kit import copied_database, draft, following
-from tlog.checkpoint import Checkpoint
-from tlog.growth import Growth
-from tlog.merkle import EMPTY_ROOT
+from tlog.checkpoint import open_checkpoint
 from tlog.note import NoteKey
 
 CHECKPOINT_KEY = SigningKey(b"checkpoint key of these tests !!")
@@ -40,7 +38,6 @@ ROOTS: dict[Use, frozenset[str]] = {
     "checkpoint": frozenset({public_key_of(CHECKPOINT_KEY)}),
 }
 ANA = Identity("ana", "acme")
-NOTARY = Identity("notary", "system")
 
 
 @dataclass
@@ -51,7 +48,6 @@ class Sealed:
     log: Folder
     outside: list[tuple[str, str]] = field(default_factory=list)
     size: int = 0
-    root: bytes = EMPTY_ROOT
 
     def write(self, count: int, **values: Any) -> list[Span]:
         """Spans of ana's, signed by the loader, each in a transaction of its own."""
@@ -82,25 +78,19 @@ class Sealed:
         return [span_of(row) for row in found]
 
     def seal(self) -> None:
-        """A checkpoint over all that is there."""
-        spans = self.rows()
-        growth = Growth(self.log, self.size, self.root)
-        growth.append(bytes.fromhex(span.curr_hash or "") for span in spans[self.size :])
-        self.root, self.size = growth.finish(), growth.size
-        note = Checkpoint(ORIGIN, self.size, self.root).sign(CHECKPOINT_KEY)
+        """A checkpoint over all that is there, by the notary."""
+        environment = {
+            **self.ledger.environment,
+            "DATABASE_URL": self.ledger.url("postgres"),
+            "CHECKPOINT_KEY_HEX": bytes(CHECKPOINT_KEY).hex(),
+            "LOG_ORIGIN": ORIGIN,
+            "ARCHIVE_LOCATION": str(self.log.path.parent),
+        }
+        result = answer({"action": "checkpoint"}, environment)
+        assert result["ok"], result
+        note = (self.log.read("checkpoint") or b"").decode()
+        self.size = open_checkpoint(note, [KEY]).size
         self.outside.append((f"outside/{self.size}", note))
-        before = [span for span in spans if span.id == derived_id("checkpoint", ORIGIN)]
-        values = {"origin": ORIGIN, "size": self.size, "root": self.root.hex(), "note": note}
-        span = draft(
-            NOTARY, id=derived_id("checkpoint", ORIGIN), seq=len(before), entity_type="checkpoint", did="sealed",
-            prev_hash=before[-1].curr_hash if before else None, visibility="tenant",
-            metadata={**values, "end": str(cursor_of(spans[-1]))},
-        )  # fmt: skip
-        database = self.ledger.database()
-        append(database, NOTARY, [span], CHECKPOINT_KEY)
-        database.close()
-        self.log.add(f"checkpoints/{self.size:020}", note.encode())
-        self.log.replace("checkpoint", note.encode())
 
     def check(
         self, *, roots: Mapping[Use, frozenset[str]] = ROOTS, log: bool = True, outside: bool = True, jobs: int = 1
@@ -151,7 +141,7 @@ def name(span: Span) -> str:
 def lived(cluster: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sealed]:
     """Notes, a span of four versions, a checkpoint; more notes, a second one; and some that are not sealed."""
     with copied_database(cluster) as ledger:
-        made = Sealed(ledger, Folder(tmp_path_factory.mktemp("log")))
+        made = Sealed(ledger, Folder(tmp_path_factory.mktemp("archive") / "log"))
         made.write(12)
         made.versions(4)
         made.seal()
@@ -166,4 +156,4 @@ def sealed(lived: Sealed, tmp_path: Path) -> Iterator[Sealed]:
     """A copy of it, for one test to spoil."""
     shutil.copytree(lived.log.path, tmp_path / "log")
     with copied_database(lived.ledger.server, lived.ledger.name) as ledger:
-        yield Sealed(ledger, Folder(tmp_path / "log"), list(lived.outside), lived.size, lived.root)
+        yield Sealed(ledger, Folder(tmp_path / "log"), list(lived.outside), lived.size)
