@@ -8,15 +8,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import boto3
-import botocore.exceptions
 import click
-from aws_lambda_powertools import Logger
-from botocore.config import Config
 
-from db_migration import handler as migration_handler
 from ledger.errors import LedgerUnavailable
 from loglineos.devices import URL_VARIABLE, Devices
 from loglineos.errors import CommandFailed
@@ -24,15 +19,18 @@ from loglineos.http_backend import HttpBackend
 from loglineos.local.errors import LocalPostgresError
 from loglineos.local.stack import LocalStack
 from stacks.environment import ENVIRONMENTS, Environment
-from stage0_loader import handler as loader_handler
-from stage0_loader.boot import Loader
-from stage0_loader.settings import Settings
+
+if TYPE_CHECKING:  # slow to import, and each of them is for one of the backends only
+    from aws_lambda_powertools import Logger
+    from botocore.exceptions import ClientError
+
+    from stage0_loader.boot import Loader
 
 Event = Mapping[str, Any]
 
-# Longer than the functions may take. One try: a boot that was sent twice could run twice.
-_PATIENCE = Config(connect_timeout=5, read_timeout=70, retries={"total_max_attempts": 1})
-_LONG_PATIENCE = Config(connect_timeout=5, read_timeout=910, retries={"total_max_attempts": 1})
+# Seconds, longer than the functions may take.
+_PATIENCE = 70
+_LONG_PATIENCE = 910
 
 
 class Backend(Protocol):
@@ -94,13 +92,18 @@ class AwsBackend:
         """See Backend."""
         return _checked(self._invoke("DeployFunctionName", event, _LONG_PATIENCE))
 
-    def client(self, service: str, patience: Config = _PATIENCE) -> Any:
-        """A client of an AWS service, for this environment."""
+    def client(self, service: str, patience: int = _PATIENCE) -> Any:
+        """A client of an AWS service, for this environment, which waits `patience` seconds for an answer."""
+        import boto3  # slow to import, and only needed here
+        from botocore.config import Config
+
+        # One try: a boot that was sent twice could run twice.
+        config = Config(connect_timeout=5, read_timeout=patience, retries={"total_max_attempts": 1})
         if not self.variables:
-            return boto3.client(service, config=patience)
+            return boto3.client(service, config=config)
         return boto3.client(
             service,
-            config=patience,
+            config=config,
             endpoint_url=self.variables["AWS_ENDPOINT_URL"],
             region_name=self.variables["AWS_REGION"],
             aws_access_key_id=self.variables["AWS_ACCESS_KEY_ID"],
@@ -109,27 +112,31 @@ class AwsBackend:
 
     def output(self, part: str, name: str) -> str:
         """An output of one of the environment's stacks."""
+        from botocore.exceptions import BotoCoreError, ClientError  # slow to import
+
         stack = f"loglineos-{part}{ENVIRONMENTS[self.environment].get('suffix', Environment.suffix)}"
         try:
             outputs = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0].get("Outputs", [])
-        except botocore.exceptions.ClientError as error:
+        except ClientError as error:
             raise CommandFailed(f"the stack {stack} cannot be read: {_said(error)}. Is it deployed here?") from error
-        except botocore.exceptions.BotoCoreError as error:
+        except BotoCoreError as error:
             raise LedgerUnavailable(str(error)) from error
         found = {output["OutputKey"]: str(output["OutputValue"]) for output in outputs}
         if name not in found:
             raise CommandFailed(f"the stack {stack} has no output {name}: deploy this release")
         return found[name]
 
-    def _invoke(self, output: str, event: Event, patience: Config = _PATIENCE) -> dict[str, Any]:
+    def _invoke(self, output: str, event: Event, patience: int = _PATIENCE) -> dict[str, Any]:
+        from botocore.exceptions import BotoCoreError, ClientError  # slow to import
+
         name = self._function(output)
         try:
             response = self.client("lambda", patience).invoke(
                 FunctionName=name, Payload=json.dumps(dict(event)).encode()
             )
-        except botocore.exceptions.ClientError as error:
+        except ClientError as error:
             raise CommandFailed(f"{name} cannot be invoked: {_said(error)}") from error
-        except botocore.exceptions.BotoCoreError as error:
+        except BotoCoreError as error:
             raise LedgerUnavailable(str(error)) from error
         payload: dict[str, Any] = json.loads(response["Payload"].read())
         if "FunctionError" in response:
@@ -150,11 +157,15 @@ class InProcessBackend:
 
     def load(self, event: Event) -> dict[str, Any]:
         """See Backend."""
+        from stage0_loader import handler as loader_handler  # slow to import
+
         answer = loader_handler.handle(self._loader, dict(event), None)
         return _checked(json.loads(answer["body"]))
 
     def migration(self, event: Event) -> dict[str, Any]:
         """See Backend."""
+        from db_migration import handler as migration_handler  # slow to import
+
         self._log_to_file(migration_handler.logger)
         return _checked(migration_handler.answer(dict(event), self.stack.migration_environment()))
 
@@ -164,6 +175,9 @@ class InProcessBackend:
 
     @cached_property
     def _loader(self) -> Loader:
+        from stage0_loader import handler as loader_handler  # slow to import
+        from stage0_loader.settings import Settings
+
         self._log_to_file(loader_handler.logger)
         settings = Settings.from_environment(self.stack.loader_environment())
         return loader_handler.make_loader(settings, loader_handler.logger)
@@ -177,7 +191,7 @@ class InProcessBackend:
         logger.setLevel(self.stack.environment.get("LOG_LEVEL", "INFO"))
 
 
-def _said(error: botocore.exceptions.ClientError) -> str:
+def _said(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Message", error))
 
 

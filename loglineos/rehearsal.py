@@ -6,8 +6,6 @@ import json
 import platform
 import sys
 
-from botocore.exceptions import ClientError
-
 from ledger.errors import LedgerError
 from loglineos.aws import Endpoint
 from loglineos.aws.deploy import CdkMissing, bootstrap, cdk
@@ -57,6 +55,8 @@ def _context() -> list[str]:
 
 
 def _bootstrapped(backend: AwsBackend) -> bool:
+    from botocore.exceptions import ClientError  # slow to import
+
     try:
         backend.client("cloudformation").describe_stacks(StackName="CDKToolkit")
     except ClientError:
