@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ def endpoint(emulator: Emulator) -> Endpoint:
 
 @pytest.fixture(scope="session")
 def client(endpoint: Endpoint) -> Callable[[str], Any]:
-    """A boto3 client of the emulator."""
+    """A boto3 client of the emulator: one for each service, since its description takes long to read."""
 
+    @cache
     def make(service: str) -> Any:
         return boto3.session.Session().client(
             service,
@@ -103,7 +105,7 @@ class Cdk:
             *(more or ("--all",)),
             env=self._endpoint.environment,
             capture=True,
-            timeout=120,
+            timeout=300,  # of a busy machine, for what has hung
         )
 
 

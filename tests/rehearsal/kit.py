@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -55,7 +56,7 @@ class Rehearsal:
     def __init__(self, home: Path, bundles: Path) -> None:
         self.home, self.repository, self._bundles = home, home / "repository", bundles
         _copy_repository(self.repository)
-        shutil.copytree(bundles, self.repository / "cdk.out")
+        shutil.copytree(bundles, self.repository / "cdk.out", ignore=shutil.ignore_patterns("*.partial"))
         self.postgres = LocalPostgres(home / "postgres", durable=False)
         self.emulator = Emulator(home / "aws", self.postgres)
         self.endpoint = self.emulator.start()
@@ -78,7 +79,7 @@ class Rehearsal:
                 env=self.endpoint.environment,
                 root=self.repository,
                 capture=True,
-                timeout=180,
+                timeout=600,  # of a busy machine, for what has hung
             )
         )
         self.printed.append(done.text)
@@ -181,7 +182,10 @@ class Rehearsal:
     def close(self) -> None:
         # Named by the hash of what they are made from: the next account has no need to make them again.
         for bundle in self.repository.glob("cdk.out/asset.*.zip"):
-            shutil.copy2(bundle, self._bundles)
+            if not (self._bundles / bundle.name).exists():
+                partial = self._bundles / f"{bundle.name}.{os.getpid()}.partial"  # another worker may be reading
+                shutil.copy2(bundle, partial)
+                partial.rename(self._bundles / bundle.name)
         self.emulator.stop()
         self.postgres.remove()
 

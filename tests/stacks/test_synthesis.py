@@ -37,6 +37,7 @@ def run_app(repository: Path, outdir: Path, context: Mapping[str, Any]) -> subpr
         "CDK_CONTEXT_JSON": json.dumps({**committed_context(), **context}),
         "HTTP_PROXY": "http://127.0.0.1:9",
         "HTTPS_PROXY": "http://127.0.0.1:9",
+        "PIP_RETRIES": "0",  # nobody is there the second time either
     }
     command = [*alone(), sys.executable, "app.py"]
     return subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, check=False)
