@@ -85,6 +85,21 @@ done
 endef
 export LOCK
 
+# The types are checked beside the tests, and the tests have a worker more than a small machine has processors: they
+# wait for much of their time.
+define CHECKS
+.venv/bin/python -m mypy &
+types=$$!
+trap 'kill "$$types" 2>/dev/null' EXIT
+trap 'exit 130' INT TERM
+.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+tests=$$?
+wait "$$types" && exit "$$tests"
+echo "The types are not right, as was told while the tests ran; make types tells it again." >&2
+exit 1
+endef
+export CHECKS
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
 
@@ -100,8 +115,8 @@ down: ## stop the local stack; its data stay
 		echo "The installation is incomplete: make setup, then make down." >&2; exit 1; \
 	else echo "Nothing is installed and nothing is up."; fi
 
-test: lint types ## run all checks: lint, types, tests
-	@.venv/bin/python -m pytest -n 2 --dist loadfile
+test: lint ## run all checks: lint, types, tests
+	@sh -c "$$CHECKS"
 
 synth: setup ## synthesize the stacks of ENV (dev)
 	@npx cdk synth -c env=$(or $(ENV),dev) --no-notices --quiet '*' && echo "Synthesized into cdk.out"
