@@ -29,17 +29,18 @@ LOADER_KEY = SigningKey(b"loader signing key of the tests!")
 MEMORY_KEY = b"memory key of these tests, 32 B!"
 ALICE = Identity("alice", "acme")
 TEMPLATE = "seeded_template"
-# The files that take longest, longest first. Several workers begin with them, or one would end with one alone.
+# The files that take longest, about longest first. Several workers begin with them, or one would end with one alone.
+# Of the rehearsals one is first: the others find the bundles that it has built.
 LONGEST = (
-    *("rehearsal/test_story.py", "cli/test_local.py", "rehearsal/test_manual.py", "rehearsal/test_agents.py"),
-    *("rehearsal/test_protection.py", "cli/test_function_commands.py", "stacks/test_synthesis.py"),
-    *("aws/test_failures.py", "aws/test_deploy.py", "cli/test_https.py", "stacks/test_bundling.py"),
-    *("cli/test_function_runs.py", "cli/test_commands.py", "row/test_provider_exec_failures.py"),
-    *("aws/test_more_resources.py", "aws/test_emulator.py", "stacks/test_workflows.py", "row/test_policy_agent.py"),
-    *("sandbox/test_hostile.py", "stacks/test_reviewed.py", "sandbox/test_processes.py", "local/test_postgres.py"),
-    *("row/test_request_worker_failures.py", "row/test_request_worker.py", "row/test_observer.py"),
-    *("row/test_run_code_limits.py", "row/test_app_enrollment_races.py", "row/test_policies.py"),
-    *("aws/test_functions.py", "aws/test_gateway.py", "migrations/test_queue.py", "db_migration/test_deploy.py"),
+    *("rehearsal/test_story.py", "cli/test_local.py", "cli/test_function_commands.py", "stacks/test_synthesis.py"),
+    *("aws/test_failures.py", "stacks/test_bundling.py", "cli/test_https.py", "rehearsal/test_manual.py"),
+    *("rehearsal/test_agents.py", "rehearsal/test_protection.py", "cli/test_function_runs.py", "cli/test_commands.py"),
+    *("aws/test_deploy.py", "aws/test_emulator.py", "row/test_provider_exec_failures.py"),
+    *("stacks/test_workflows.py", "row/test_policy_agent.py", "sandbox/test_hostile.py", "stacks/test_reviewed.py"),
+    *("sandbox/test_processes.py", "local/test_postgres.py", "row/test_request_worker_failures.py"),
+    *("row/test_request_worker.py", "row/test_observer.py", "row/test_run_code_limits.py"),
+    *("row/test_app_enrollment_races.py", "row/test_policies.py", "row/test_kernels_page.py", "aws/test_functions.py"),
+    *("aws/test_gateway.py", "migrations/test_queue.py", "db_migration/test_deploy.py"),
 )
 _numbers = itertools.count()
 

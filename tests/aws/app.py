@@ -97,7 +97,7 @@ class FunctionStack(cdk.Stack):
             self,
             "Deployment",
             service_token=self.deployer.function_arn,
-            service_timeout=cdk.Duration.seconds(3),
+            service_timeout=cdk.Duration.seconds(3 if variant.silent else 60),
             properties=properties,
         )
         cdk.CfnOutput(self, "Superuser", value=resource.get_att_string("Superuser"))

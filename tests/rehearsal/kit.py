@@ -89,7 +89,16 @@ class Rehearsal:
         """All stacks. Whoever calls asserts on what is there then, but a failure is shown at once."""
         done = self.cdk("deploy", "--all", deployment_id=deployment_id, **context)
         assert done.code == 0, done.text
+        self._keep_bundles()
         return done
+
+    def _keep_bundles(self) -> None:
+        """For the next account. Their names are the hashes of what they are made from."""
+        for bundle in self.repository.glob("cdk.out/asset.*.zip"):
+            if not (self._bundles / bundle.name).exists():
+                partial = self._bundles / f"{bundle.name}.{os.getpid()}.partial"  # another worker may be reading
+                shutil.copy2(bundle, partial)
+                partial.rename(self._bundles / bundle.name)
 
     def shell(self, line: str) -> Done:
         """A line of the manual, by bash, in a folder of its own with `env` sourced."""
@@ -180,12 +189,6 @@ class Rehearsal:
         return [memory["content"] for memory in answer["output"]["memories"]]
 
     def close(self) -> None:
-        # Named by the hash of what they are made from: the next account has no need to make them again.
-        for bundle in self.repository.glob("cdk.out/asset.*.zip"):
-            if not (self._bundles / bundle.name).exists():
-                partial = self._bundles / f"{bundle.name}.{os.getpid()}.partial"  # another worker may be reading
-                shutil.copy2(bundle, partial)
-                partial.rename(self._bundles / bundle.name)
         self.emulator.stop()
         self.postgres.remove()
 
