@@ -73,6 +73,7 @@ def test_bucket_key_secrets_and_logs_are_kept_too(protected: Rehearsal) -> None:
         "loglineos-database-lambda-exec",
         "loglineos-database-readonly",
         "loglineos-memory-key",
+        "loglineos-checkpoint-key",
     }
     assert any("deployed" in line for line in protected.logs("/aws/lambda/loglineos-db-deploy"))
 
