@@ -6,12 +6,19 @@ Only `KERNEL_ID` and `{...}` are filled in. What counts is what AWS's API and th
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 
+from ledger.connection import Target, connect
+from ledger.ids import MANIFEST_ID
+from ledger.keys import KeyRing
+from ledger.read import span_of
+from ledger.span import Span
 from tests.rehearsal.kit import LOADER, MEMORY, PROMPT, Done, Rehearsal, Release, released_rows
 
 DATABASE = "loglineos-prod"
@@ -105,7 +112,7 @@ APP = {
 @pytest.fixture(scope="module")
 def deployed(rehearsal: Rehearsal) -> Rehearsal:
     Release(rehearsal.repository).row(**APP)
-    rehearsal.deploy("first")
+    rehearsal.deploy("first", sign_executions="true")
     rehearsal.remember("antes do manual")
     return rehearsal
 
@@ -224,3 +231,61 @@ def test_a_read_replica_has_the_rows_and_takes_none(deployed: Rehearsal) -> None
         assert found.fetchone() == (1,)
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute("INSERT INTO ledger.universal_registry DEFAULT VALUES")
+
+
+# -- 7.4, by `loglineos keys` (docs/keys.md)
+
+
+def loglineos(deployed: Rehearsal, *words: str, code: int = 0, **variables: str) -> str:
+    """The command line of the deployed repository; what it printed."""
+    given = {"PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas", **variables}
+    start = [
+        sys.executable,
+        "-P",
+        "-c",
+        "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()",
+    ]
+    done = deployed.shell(shlex.join(["env", *(f"{name}={value}" for name, value in given.items()), *start, *words]))
+    assert done.code == code, done.text
+    return done.text
+
+
+def seed(deployed: Rehearsal) -> None:
+    """What the next deployment does with the rows of the repository; of this environment they are not signed."""
+    api, server = deployed.client("secretsmanager"), deployed.postgres.running()
+    assert server is not None
+    login = json.loads(api.get_secret_value(SecretId="loglineos-database-master")["SecretString"])
+    url = f"postgresql://{login['username']}:{login['password']}@{server.host}:{server.port}/loglineos"
+    loglineos(deployed, "seed", DATABASE_URL=url, TRUSTED_ROW_KEYS="", ROW_SIGNING_KEY_HEX="")
+
+
+def test_rotate_the_loaders_key(deployed: Rehearsal) -> None:
+    rotate = ["--env", "local", "keys", "rotate", "--use", "loader", "--new", "loader.key"]
+    made = json.loads(loglineos(deployed, "keys", "new", "--use", "loader", "--out", "loader.key", "--json"))
+    assert "manifest seq 5 (not signed" in loglineos(deployed, *rotate)
+    assert "the ledger's is seq 4" in loglineos(deployed, *rotate, code=1), "not before it is deployed"
+    seed(deployed)
+    assert "within five minutes" in loglineos(deployed, *rotate)
+    # A new configuration starts new processes, which see what warm ones see after five minutes.
+    functions = deployed.client("lambda")
+    variables = functions.get_function_configuration(FunctionName=LOADER)["Environment"]["Variables"]
+    functions.update_function_configuration(FunctionName=LOADER, Environment={"Variables": {**variables, "NEW": "1"}})
+    deployed.remember("depois da troca")
+    listed = json.loads(loglineos(deployed, "--env", "local", "keys", "list", "--json"))["keys"]
+    loader = {key["public_key"]: key for key in listed if key["use"] == "loader"}
+    (old,) = set(loader) - {made["public_key"]}
+    assert loader[made["public_key"]]["state"] == "in force"
+    assert loader[old]["trusted_by"] == loader[made["public_key"]]["trusted_by"] == "manifest seq 5"
+    newest, *older = [span for span in spans(deployed) if span.entity_type == "execution"][::-1]
+    ring = KeyRing.build({}, [span for span in spans(deployed) if span.id == MANIFEST_ID])
+    assert (newest.public_key, {span.public_key for span in older}) == (made["public_key"], {old})
+    assert all(ring.verify(span, "loader") for span in (newest, *older))
+
+
+def spans(deployed: Rehearsal) -> list[Span]:
+    """All of the ledger, in its order."""
+    server = deployed.postgres.running()
+    assert server is not None
+    with connect(Target(role=None, url=server.url("rdsadmin", "loglineos"))) as connection:
+        rows = connection.execute("SELECT * FROM ledger.universal_registry ORDER BY era, xid, position").fetchall()
+    return [span_of(row) for row in rows]
