@@ -77,7 +77,7 @@ tools=$$(mktemp -d)
 trap 'rm -rf "$$tools"' EXIT
 new_venv "$$tools/venv"
 pip install --only-binary :all: uv==0.13.9
-for name in requirements-lambda requirements requirements-dev; do
+for name in requirements-lambda requirements-archive requirements requirements-dev; do
   "$$tools/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-emit-index-url --no-header --no-annotate $$name.in -o $$name.txt
   echo "$$name.txt is up to date with $$name.in"

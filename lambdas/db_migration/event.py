@@ -65,7 +65,15 @@ class Checkpoint(Event):
     seconds: Annotated[StrictInt, Field(ge=0, le=720)] = 720  # of the 15 minutes that db-deploy has
 
 
-Request = Migrate | Seed | Query | Queue | Keys | Checkpoint
+class Archive(Event):
+    """Put what was sealed `older_than_days` ago into the archive, for about `seconds`: then there may be `more`."""
+
+    action: Literal["archive"]
+    older_than_days: Annotated[StrictInt, Field(ge=0, le=36_500)] = 365
+    seconds: Annotated[StrictInt, Field(ge=1, le=720)] = 720  # of the 15 minutes that db-deploy has
+
+
+Request = Migrate | Seed | Query | Queue | Keys | Checkpoint | Archive
 _ACTIONS: dict[str, type[Request]] = {
     "migrate": Migrate,
     "seed": Seed,
@@ -73,6 +81,7 @@ _ACTIONS: dict[str, type[Request]] = {
     "queue": Queue,
     "keys": Keys,
     "checkpoint": Checkpoint,
+    "archive": Archive,
 }
 
 

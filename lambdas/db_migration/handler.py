@@ -1,4 +1,4 @@
-"""loglineos-db-migration: `migrate`, `seed` and `query` (manual section 3), `queue`, `keys` and `checkpoint`."""
+"""loglineos-db-migration: `migrate`, `seed`, `query` (manual section 3), `queue`, `keys`, `checkpoint`, `archive`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
-from .event import Checkpoint, Keys, Migrate, Query, Queue, Request, Seed, parse_event
+from .event import Archive, Checkpoint, Keys, Migrate, Query, Queue, Request, Seed, parse_event
 from .keys import show_keys, show_retirement
 from .migrations import migrate, read_migrations, state_of
 from .notary.rebuild import rebuild
@@ -69,6 +69,8 @@ def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
                 return rebuild_queue(connection) if request.rebuild else show_queue(connection)
         case Checkpoint():
             return _checkpoint(request, NotarySettings.from_environment(environment))
+        case Archive():
+            return _archive(request, environment)
 
 
 def _migrate(request: Migrate, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -140,3 +142,17 @@ def _checkpoint(request: Checkpoint, settings: NotarySettings) -> dict[str, Any]
         # An alarm counts these lines: no checkpoint for half an hour, although there was something to seal.
         logger.info("checkpoint sealed", **done["newest"], checkpoints=len(done["sealed"]))
     return done
+
+
+def _archive(request: Archive, environment: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        # Here, because pyarrow is slow to import, and where only the other actions run it is not installed.
+        from .archive.run import archive
+    except ModuleNotFoundError as error:
+        if error.name != "pyarrow":
+            raise
+        raise Misconfigured(
+            "this function has no pyarrow, which writes the archive: invoke loglineos-db-deploy, whose layer has it"
+            " (`loglineos archive` does)"
+        ) from None
+    return archive(request.older_than_days, request.seconds, environment)

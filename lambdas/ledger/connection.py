@@ -24,7 +24,7 @@ CONNECT_TIMEOUT_S = 5
 _REFUSED = re.compile("authentication failed|permission denied|does not exist|no pg_hba.conf entry|not permitted")
 
 
-def _read_json(data: str | bytes) -> Any:
+def read_json(data: str | bytes) -> Any:
     """What PostgreSQL stored, even numbers that no double holds: verification then refuses them by name."""
     try:
         return orjson.loads(data)
@@ -34,7 +34,7 @@ def _read_json(data: str | bytes) -> Any:
 
 psycopg.adapters.register_loader("xid8", IntLoader)
 set_json_dumps(orjson.dumps)
-set_json_loads(_read_json)
+set_json_loads(read_json)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 from urllib.parse import urlsplit
 
 from .errors import LedgerError, Misconfigured
 
 _AT_ONCE: Final = 8
+_CHUNK: Final = 1024 * 1024
 
 
 class ObjectDiffers(LedgerError):
@@ -26,6 +29,9 @@ class Storage(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """The file's content, None where there is no such file."""
+
+    def fetch(self, name: str, path: Path) -> bool:
+        """Copy the file to `path`, however large it is. False where there is no such file."""
 
     def add(self, name: str, data: bytes) -> None:
         """Write a file that is never changed. The same again is fine. Raises ObjectDiffers."""
@@ -59,14 +65,28 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def fetch(self, name: str, path: Path) -> bool:
+        """See Storage."""
+        try:
+            shutil.copyfile(self.path / name, path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
     def add(self, name: str, data: bytes) -> None:
         """See Storage."""
+        half = self._half(self.path / name)
+        half.write_bytes(data)
+        self._keep(half, name)
+
+    def _keep(self, half: Path, name: str) -> None:
+        """Give a written file its name, unless there is one already: nothing is ever overwritten."""
         target = self.path / name
-        half = self._half(target, data)
         try:
-            os.link(half, target)  # fails where there is one: nothing is ever overwritten
+            _flush(half)
+            os.link(half, target)
         except FileExistsError:
-            if target.read_bytes() != data:
+            if _digest(target) != _digest(half):
                 raise _differs(name, self) from None
         finally:
             half.unlink()
@@ -78,25 +98,27 @@ class Folder:
 
     def add_file(self, name: str, path: Path) -> None:
         """See Storage."""
-        self.add(name, path.read_bytes())
+        half = self._half(self.path / name)
+        shutil.copyfile(path, half)
+        self._keep(half, name)
 
     def replace(self, name: str, data: bytes) -> None:
         """See Storage."""
-        target = self.path / name
-        self._half(target, data).replace(target)
+        half = self._half(self.path / name)
+        half.write_bytes(data)
+        _flush(half)
+        half.replace(self.path / name)
 
     def names(self, prefix: str) -> Iterator[str]:
         """See Storage."""
         found = (path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
         yield from sorted(name for name in found if name.startswith(prefix) and not name.endswith(".half"))
 
-    def _half(self, target: Path, data: bytes) -> Path:
+    def _half(self, target: Path) -> Path:
+        """A file beside the target, to be written before it gets the name."""
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".half", delete=False) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return Path(file.name)
+            return Path(file.name)
 
 
 class Bucket:
@@ -118,18 +140,34 @@ class Bucket:
         except self._s3.exceptions.NoSuchKey:
             return None
 
+    def fetch(self, name: str, path: Path) -> bool:
+        """See Storage."""
+        try:
+            body = self._s3.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
+        except self._s3.exceptions.NoSuchKey:
+            return False
+        with path.open("wb") as file:
+            for chunk in body.iter_chunks(_CHUNK):
+                file.write(chunk)
+        return True
+
     def add(self, name: str, data: bytes) -> None:
         """See Storage."""
+        if not self._added(name, data) and self.read(name) != data:
+            raise _differs(name, self)
+
+    def _added(self, name: str, body: bytes | BinaryIO) -> bool:
+        """Write it, unless there is one of that name."""
         from botocore.exceptions import ClientError
 
         try:
-            self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data, IfNoneMatch="*")
+            self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=body, IfNoneMatch="*")
         except ClientError as error:
             # 409: another writer of the same file was at it at this moment.
             if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
                 raise
-            if self.read(name) != data:
-                raise _differs(name, self) from error
+            return False
+        return True
 
     def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
         """See Storage."""
@@ -139,7 +177,13 @@ class Bucket:
 
     def add_file(self, name: str, path: Path) -> None:
         """See Storage."""
-        self.add(name, path.read_bytes())
+        with path.open("rb") as file:
+            if self._added(name, file):
+                return
+        with tempfile.TemporaryDirectory() as folder:
+            there = Path(folder) / "there"
+            if not self.fetch(name, there) or _digest(there) != _digest(path):
+                raise _differs(name, self)
 
     def replace(self, name: str, data: bytes) -> None:
         """See Storage."""
@@ -161,6 +205,17 @@ def storage_at(location: str, client: Any = None) -> Storage:
     if parts.scheme or not location:
         raise Misconfigured(f"expected a folder, or s3://bucket/prefix; not {location!r:.100}")
     return Folder(Path(location))
+
+
+def _flush(path: Path) -> None:
+    """What has a name has its bytes, whatever happens to the machine."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _differs(name: str, storage: Storage) -> ObjectDiffers:
