@@ -8,13 +8,15 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from stacks.archive_queries import QUERIES
 from stacks.environment import Environment
 from stacks.stack import LedgerStack, removal_of
 
 SPANS = "spans"  # the archive's prefix: spans/month=YYYY-MM/*.parquet
 LOG = "log"  # the transparency log's: log/checkpoint, log/tile/…
 FIRST_MONTH = "2025-01"
-# The registry's columns as Parquet holds them: JSON as text, ids as text, times as UTC timestamps.
+# The registry's columns as the files hold them (db_migration/archive/parquet.py): JSON as text, ids as text, times in
+# microseconds of UTC, of which Athena shows the milliseconds.
 COLUMNS = {
     "id": "string", "seq": "int", "entity_type": "string", "who": "string", "did": "string",
     "this": "string", "at": "timestamp", "parent_id": "string", "related_to": "array<string>",
@@ -34,8 +36,9 @@ class ArchiveStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment, key: kms.IKey) -> None:
         super().__init__(scope, environment, "archive", "archive bucket and Athena")
         self.bucket = self._build_bucket(environment, key)
-        self._build_table(environment)
-        self._build_workgroup(environment)
+        table = self._build_table(environment)
+        workgroup = self._build_workgroup(environment)
+        self._save_queries(environment, table, workgroup)
         cdk.CfnOutput(self, "ArchiveBucket", value=self.bucket.bucket_name)
         cdk.CfnOutput(self, "AthenaWorkGroup", value=environment.resource("archive"))
         cdk.CfnOutput(self, "AthenaTable", value=f"{_sql_name(environment)}.{SPANS}")
@@ -78,7 +81,7 @@ class ArchiveStack(LedgerStack):
             removal_policy=removal_of(environment),
         )
 
-    def _build_table(self, environment: Environment) -> None:
+    def _build_table(self, environment: Environment) -> glue.CfnTable:
         database = glue.CfnDatabase(
             self,
             "Database",
@@ -107,9 +110,10 @@ class ArchiveStack(LedgerStack):
             ),
         )
         table.add_resource_dependency(database)
+        return table
 
-    def _build_workgroup(self, environment: Environment) -> None:
-        athena.CfnWorkGroup(
+    def _build_workgroup(self, environment: Environment) -> athena.CfnWorkGroup:
+        return athena.CfnWorkGroup(
             self,
             "WorkGroup",
             name=environment.resource("archive"),
@@ -124,6 +128,20 @@ class ArchiveStack(LedgerStack):
                 ),
             ),
         )
+
+    def _save_queries(self, environment: Environment, table: glue.CfnTable, workgroup: athena.CfnWorkGroup) -> None:
+        for query in QUERIES:
+            saved = athena.CfnNamedQuery(
+                self,
+                query.name.title().replace("-", ""),
+                name=query.name,
+                description=f"{query.description}. Asks for {query.asks}",
+                database=_sql_name(environment),
+                work_group=environment.resource("archive"),
+                query_string=query.sql,
+            )
+            saved.add_resource_dependency(table)
+            saved.add_resource_dependency(workgroup)
 
     def writer_statements(self, key: kms.IKey) -> list[iam.PolicyStatement]:
         """What archive and notary need: to add and to read back; never to remove."""

@@ -3,7 +3,7 @@
 import aws_cdk as cdk
 from constructs import Construct
 
-from stacks.bundling import DATABASE_PARTS, code_asset, content_hash, layer_asset, sources_of
+from stacks.bundling import ARCHIVE, DATABASE_PARTS, code_asset, content_hash, sources_of
 from stacks.database_functions import Ledger, migration_statements, migration_variables
 from stacks.environment import Environment
 from stacks.ledger_function import LedgerFunction, Settings, Surroundings, dependency_layer
@@ -25,7 +25,7 @@ class DeploymentStack(LedgerStack):
         deployment_id: str,
     ) -> None:
         super().__init__(scope, environment, "deployment", "migrations and rows, on every deploy")
-        layer = dependency_layer(self, environment, layer_asset(environment))
+        layer = dependency_layer(self, environment)
         around = Surroundings(environment=environment, network=network, key=ledger.database.key, layer=layer)
         self.deploy = LedgerFunction(self, "Deploy", around, self._settings(environment, ledger))
         resource = cdk.CustomResource(
@@ -55,7 +55,7 @@ class DeploymentStack(LedgerStack):
             code=code_asset("db-migration", DATABASE_PARTS),
             description="Migrates and seeds on every deploy; seals checkpoints; archives every month",
             timeout_seconds=TIMEOUT_SECONDS,
-            memory_mb=512,
+            memory_mb=1769,  # one whole processor: the archive hashes every span, twice
             concurrency=2,  # a deployment must not wait for the archive
             # CloudFormation has had its answer, or given up: a second try would run after the rollback.
             retries=0,
@@ -63,6 +63,7 @@ class DeploymentStack(LedgerStack):
                 **migration_variables(environment, ledger),
                 "CHECKPOINT_KEY_SECRET": ledger.database.checkpoint_key.secret_arn,
             },
+            layers=[dependency_layer(self, environment, ARCHIVE)],
             statements=[
                 *migration_statements(self, ledger),
                 *may_read_secrets(self, ledger.database, ledger.database.checkpoint_key.secret_arn),

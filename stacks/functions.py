@@ -6,7 +6,7 @@ import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, code_asset, layer_asset
+from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, code_asset
 from stacks.database import DatabaseStack
 from stacks.database_functions import Ledger, migration_statements, migration_variables
 from stacks.environment import Environment
@@ -24,7 +24,7 @@ class FunctionsStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment, network: NetworkStack, ledger: Ledger) -> None:
         super().__init__(scope, environment, "functions", "stage0-loader and db-migration")
         self.environment_settings = environment
-        layer = dependency_layer(self, environment, layer_asset(environment))
+        layer = dependency_layer(self, environment)
         around = Surroundings(environment=environment, network=network, key=ledger.database.key, layer=layer)
         self.loader = LedgerFunction(self, "Loader", around, self._loader(ledger))
         self.migration = LedgerFunction(self, "Migration", around, self._migration(ledger))

@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from stacks.bundling import DEPENDENCIES, Layer, layer_asset
 from stacks.environment import Environment
 from stacks.logs import log_group
 from stacks.network import NetworkStack
@@ -52,6 +53,7 @@ class Settings:
     variables: Mapping[str, str]
     statements: list[iam.PolicyStatement] = field(default_factory=list)
     retries: int | None = None
+    layers: list[lambda_.ILayerVersion] = field(default_factory=list)  # besides the one that all have
 
 
 class LedgerFunction(Construct):
@@ -71,7 +73,7 @@ class LedgerFunction(Construct):
             architecture=lambda_.Architecture.custom(environment.architecture),
             code=settings.code,
             handler=settings.handler,
-            layers=[around.layer],
+            layers=[around.layer, *settings.layers],
             timeout=cdk.Duration.seconds(settings.timeout_seconds),
             memory_size=settings.memory_mb,
             reserved_concurrent_executions=settings.concurrency,
@@ -141,13 +143,14 @@ def dead_letter_queue(scope: Construct, id: str, name: str) -> sqs.Queue:
     )
 
 
-def dependency_layer(scope: Construct, environment: Environment, code: lambda_.Code) -> lambda_.LayerVersion:
+def dependency_layer(scope: Construct, environment: Environment, layer: Layer = DEPENDENCIES) -> lambda_.LayerVersion:
     """Of the same zip in each stack: an exported layer could not change while another stack imports it."""
+    thing = "dependencies" if layer is DEPENDENCIES else layer.name.replace(" ", "-")
     return lambda_.LayerVersion(
         scope,
-        "Dependencies",
-        layer_version_name=environment.resource("dependencies"),
-        description="What requirements-lambda.txt pins",
-        code=code,
+        "Dependencies" if layer is DEPENDENCIES else layer.name.title().replace(" ", ""),
+        layer_version_name=environment.resource(thing),
+        description=f"What {layer.requirements} pins",
+        code=layer_asset(environment, layer),
         compatible_architectures=[lambda_.Architecture.custom(environment.architecture)],
     )

@@ -8,6 +8,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from moto.athena.responses import AthenaResponse
 from moto.cloudtrail.responses import CloudTrailResponse
 from moto.core.responses import ActionResult
 from moto.logs.responses import LogsResponse
@@ -51,6 +52,7 @@ def install() -> None:
     _add(LogsResponse, put_query_definition=saved.put)
     _add(LogsResponse, describe_query_definitions=saved.describe)
     _add(LogsResponse, delete_query_definition=saved.delete)
+    _add(AthenaResponse, delete_named_query=_delete_named_query)
     # After a failure the CDK looks for more about it in CloudTrail, again and again if that has no answer.
     _add(CloudTrailResponse, lookup_events=lambda _: '{"Events": []}')
     _add_retention()
@@ -80,6 +82,11 @@ def _retention(self: S3Response) -> Any:
     self.data["Action"] = "GetObjectRetention"
     until = datetime.fromisoformat(key.lock_until)
     return self.serialized(ActionResult({"Retention": {"Mode": key.lock_mode, "RetainUntilDate": until}}))
+
+
+def _delete_named_query(request: Any) -> str:
+    request.athena_backend.named_queries.pop(request._get_param("NamedQueryId"), None)
+    return "{}"
 
 
 def _add(service: type, **actions: Any) -> None:

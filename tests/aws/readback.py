@@ -114,6 +114,7 @@ READERS: dict[str, Reader] = {
         ask("athena", "get_work_group", WorkGroup=name),
         ask("athena", "list_tags_for_resource", ResourceARN=_arn("athena", f"workgroup/{name}")),
     ],
+    "AWS::Athena::NamedQuery": lambda ask, name: ask("athena", "get_named_query", NamedQueryId=name),
     "AWS::CloudWatch::Alarm": lambda ask, name: [
         ask("cloudwatch", "describe_alarms", AlarmNames=[name]),
         ask("cloudwatch", "list_tags_for_resource", ResourceARN=_arn("cloudwatch", f"alarm:{name}")),

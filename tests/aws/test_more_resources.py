@@ -91,6 +91,14 @@ TEMPLATE: dict[str, Any] = {
         ),
         "Database": one("AWS::Glue::Database", CatalogId="123456789012", DatabaseInput={"Name": "more"}),
         "WorkGroup": one("AWS::Athena::WorkGroup", Name="more-group", Description="first"),
+        "NamedQuery": one(
+            "AWS::Athena::NamedQuery",
+            Name="more-query",
+            Description="first",
+            Database="more",
+            WorkGroup={"Ref": "WorkGroup"},
+            QueryString="SELECT 1",
+        ),
         "LogPolicy": one("AWS::Logs::ResourcePolicy", PolicyName="more-policy", PolicyDocument=json.dumps(ALLOW)),
         "Http": one(
             "AWS::ApiGatewayV2::Api",
@@ -137,6 +145,7 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "Schedule": ("ScheduleExpression", "rate(9 minutes)"),
     "Alarm": ("Threshold", 17),
     "WorkGroup": ("Description", "second"),
+    "NamedQuery": ("QueryString", "SELECT 2"),
     "Http": ("CorsConfiguration", {"AllowOrigins": ["https://changed.example"], "AllowMethods": ["POST"]}),
     "Route": ("RouteKey", "POST /changed"),
     "Stage": ("DefaultRouteSettings", {"ThrottlingRateLimit": 55, "ThrottlingBurstLimit": 111}),
@@ -207,4 +216,5 @@ def test_everything_goes_again(created: dict[str, Any], client: Client) -> None:
     assert client("apigatewayv2").get_apis()["Items"] == []
     assert client("scheduler").list_schedules()["Schedules"] == []
     assert client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"] == []
+    assert client("athena").list_named_queries(WorkGroup="more-group")["NamedQueryIds"] == []
     assert [item["Name"] for item in client("athena").list_work_groups()["WorkGroups"]] == ["primary"]

@@ -6,13 +6,25 @@ import struct
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from loglineos.aws.functions.package import unpacked
 from stacks import bundling
-from stacks.bundling import DATABASE_PARTS, LOADER_PARTS, Target, build_code, build_layer, content_hash
+from stacks.bundling import (
+    ARCHIVE,
+    DATABASE_PARTS,
+    DEPENDENCIES,
+    LOADER_PARTS,
+    Layer,
+    Target,
+    build_code,
+    build_layer,
+    content_hash,
+)
 from stacks.environment import Environment
 from stacks.errors import BundlingError
 
@@ -22,11 +34,27 @@ RUNTIME: str = Environment.python_version
 HERES_MACHINE = {"aarch64": "arm64", "arm64": "arm64", "x86_64": "x86_64"}[platform.machine()]
 
 
+LAMBDAS_LIMIT = 250 * MIB  # of a function's code and all its layers, unpacked
+
+Built = Callable[[str, Layer], Path]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The real layer for an architecture, built at first need."""
+
+    @cache
+    def build(architecture: str, layer: Layer) -> Path:
+        folder = tmp_path_factory.mktemp(architecture)
+        build_layer(layer, Target(architecture, RUNTIME), folder)
+        return folder / "layer.zip"
+
+    return build
+
+
 @pytest.fixture(scope="session", params=list(ELF_MACHINES))
-def real_layer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    folder = tmp_path_factory.mktemp(request.param)
-    build_layer(Target(request.param, RUNTIME), folder)
-    return request.param, folder / "layer.zip"
+def real_layer(request: pytest.FixtureRequest, built: Built) -> tuple[str, Path]:
+    return request.param, built(request.param, DEPENDENCIES)
 
 
 def shared_objects(archive: zipfile.ZipFile) -> list[str]:
@@ -74,6 +102,23 @@ def test_layer_brings_the_sandboxs_program_to_execute(real_layer: tuple[str, Pat
     assert struct.unpack_from("<H", head, 18)[0] == ELF_MACHINES[architecture]
 
 
+@pytest.mark.parametrize("architecture", list(ELF_MACHINES))
+def test_the_archive_layer_fits_beside_the_others(architecture: str, built: Built, tmp_path: Path) -> None:
+    build_code(DATABASE_PARTS, tmp_path)
+    zips = [built(architecture, DEPENDENCIES), built(architecture, ARCHIVE), tmp_path / "code.zip"]
+    unpacked_bytes = 0
+    for path in zips:
+        with zipfile.ZipFile(path) as archive:
+            unpacked_bytes += sum(entry.file_size for entry in archive.infolist())
+    assert unpacked_bytes < LAMBDAS_LIMIT
+    with zipfile.ZipFile(zips[1]) as archive:
+        names = archive.namelist()
+        heads = {struct.unpack_from("<H", archive.open(name).read(20), 18)[0] for name in shared_objects(archive)}
+    assert {name.split("/")[1].partition("-")[0] for name in names} == {"pyarrow"}
+    assert heads == {ELF_MACHINES[architecture]}
+    assert [name for name in names if "flight.so" in name or "/include/" in name or "/tests/" in name] == []
+
+
 def newest_python_here() -> tuple[str, str]:
     """The runtime's own version where the machine has it, so that the layer imported is the layer deployed."""
     for version in (RUNTIME, "3.13", "3.12"):
@@ -89,8 +134,37 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Target, Path]
     interpreter, version = newest_python_here()
     folder = tmp_path_factory.mktemp("native")
     target = Target(HERES_MACHINE, version)
-    build_layer(target, folder)
+    build_layer(DEPENDENCIES, target, folder)
     return interpreter, target, folder / "layer.zip"
+
+
+WRITES_A_FILE = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from db_migration.archive.parquet import SCHEMA, SpanFile, read_file
+from ledger.span import COLUMNS
+values = {"seq": 1, "at": -62135596800000000, "related_to": [], "is_deleted": False, "era": 1, "position": 2}
+row = tuple(values.get(name, "x") for name in COLUMNS if name != "duration_ms")
+row = row[:COLUMNS.index("duration_ms")] + (None,) + row[COLUMNS.index("duration_ms"):]
+with SpanFile(Path(sys.argv[1])) as file:
+    file.add(row)
+print(list(read_file(Path(sys.argv[1]), "it")) == [row], sys.modules["pyarrow"].__file__)
+"""
+
+
+def test_what_is_left_of_pyarrow_writes_and_reads_the_archives_files(
+    native: tuple[str, Target, Path], tmp_path: Path
+) -> None:
+    interpreter, target, dependencies = native
+    build_layer(ARCHIVE, target, tmp_path)
+    build_code(DATABASE_PARTS, tmp_path)
+    zips = [tmp_path / "layer.zip", dependencies, tmp_path / "code.zip"]
+    archive, layer, task = (unpacked(tmp_path, path.read_bytes()) for path in zips)
+    paths = [str(tmp_path / "a.parquet"), str(archive / "python"), str(layer / "python"), str(task)]
+    done = subprocess.run([interpreter, "-I", "-S", "-c", WRITES_A_FILE, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", str(archive / "python" / "pyarrow" / "__init__.py")]
 
 
 IMPORTED = (
@@ -134,7 +208,7 @@ def test_native_layer_runs_a_function_in_the_sandbox(native: tuple[str, Target, 
 
 def test_two_builds_are_the_same_bytes(native: tuple[str, Target, Path], tmp_path: Path) -> None:
     _, target, layer = native
-    build_layer(target, tmp_path)
+    build_layer(DEPENDENCIES, target, tmp_path)
     assert (tmp_path / "layer.zip").read_bytes() == layer.read_bytes()
 
 
@@ -183,6 +257,6 @@ def test_leftovers_of_a_machine_are_left_out(tmp_path: Path) -> None:
 
 
 def test_pips_failure_is_a_sentence_and_never_docker(tmp_path: Path) -> None:
-    with pytest.raises(BundlingError, match=r"pip could not install the layer for x86_64, Python 2\.7: "):
-        bundling._Local(None, Target("x86_64", "2.7")).try_bundle(str(tmp_path / "out"))
+    with pytest.raises(BundlingError, match=r"pip could not install the dependency layer for x86_64, Python 2\.7: "):
+        bundling._Local(None, DEPENDENCIES, Target("x86_64", "2.7")).try_bundle(str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

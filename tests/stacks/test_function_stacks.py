@@ -27,14 +27,16 @@ LOADER, MIGRATION, DEPLOY = (
 
 
 @pytest.mark.parametrize(
-    ("handler", "thing", "seconds", "megabytes"),
+    ("handler", "thing", "seconds", "megabytes", "layers"),
     [
-        (LOADER, "stage0-loader", 30, 512),
-        (MIGRATION, "db-migration", 60, 256),
-        (DEPLOY, "db-deploy", 900, 512),
+        (LOADER, "stage0-loader", 30, 512, ["Dependencies"]),
+        (MIGRATION, "db-migration", 60, 256, ["Dependencies"]),
+        (DEPLOY, "db-deploy", 900, 1769, ["Dependencies", "ArchiveLayer"]),
     ],
 )
-def test_figures(handler: str, thing: str, seconds: int, megabytes: int, each: Any, properties: Any) -> None:
+def test_figures(
+    handler: str, thing: str, seconds: int, megabytes: int, layers: list[str], each: Any, properties: Any
+) -> None:
     environment, templates = each
     function = functions_of(templates, properties)[handler]
     assert function["FunctionName"] == environment.resource(thing)
@@ -42,7 +44,7 @@ def test_figures(handler: str, thing: str, seconds: int, megabytes: int, each: A
     assert function["Runtime"] == f"python{environment.python_version}"
     assert function["Architectures"] == [environment.architecture]
     assert function["TracingConfig"] == {"Mode": "Active"}
-    assert len(function["Layers"]) == 1
+    assert [layer["Ref"].rstrip("0123456789ABCDEF") for layer in function["Layers"]] == layers
     assert all("VpcfunctionsSubnet" in str(subnet) for subnet in function["VpcConfig"]["SubnetIds"])
     assert "DeadLetters" in str(function["DeadLetterConfig"])
 

@@ -63,7 +63,7 @@ def test_athena_reads_the_archive_by_month(prod: Mapping[str, Any], properties: 
                 "input": {"policy_id": schedules.DAILY_ROLLUP_POLICY},
             },
         ),
-        ("monthly-archive", "cron(0 6 1 * ? *)", {"action": "archive"}),
+        ("monthly-archive", "cron(0/15 6-11 1 * ? *)", {"action": "archive"}),
     ],
 )
 def test_schedules(thing: str, when: str, event: dict[str, Any], each: Any, properties: Any) -> None:

@@ -76,3 +76,20 @@ class WorkGroup(Model):
     def delete(self, place: Place, made: Made, properties: Properties) -> None:
         recursive = properties.get("RecursiveDeleteOption", False)
         place.api("athena", "delete_work_group", WorkGroup=made.physical_id, RecursiveDeleteOption=recursive)
+
+
+@model("AWS::Athena::NamedQuery")
+class NamedQuery(Model):
+    properties = names("Name Description Database QueryString WorkGroup")
+    immutable = properties
+
+    def create(self, place: Place, properties: Properties) -> Made:
+        asked = {
+            "Name": place.name(128),
+            **pick(properties, "Name", "Description", "Database", "QueryString", "WorkGroup"),
+        }
+        found = place.api("athena", "create_named_query", **asked)["NamedQueryId"]
+        return Made(found, {"NamedQueryId": found})
+
+    def delete(self, place: Place, made: Made, properties: Properties) -> None:
+        place.api("athena", "delete_named_query", NamedQueryId=made.physical_id)
