@@ -11,6 +11,7 @@ import sys
 import click
 
 from ledger.errors import LedgerError, LedgerUnavailable
+from loglineos.archive_commands import archive
 from loglineos.aws import EmulatorError
 from loglineos.fsck_command import fsck_command
 from loglineos.function_commands import function
@@ -49,6 +50,7 @@ for _command in (
     health,
     queue,
     keys,
+    archive,
     function,
     login,
     logout,

@@ -19,7 +19,6 @@ from ledger.span import (
     COLUMNS,
     HASHED_COLUMNS,
     JSON_COLUMNS,
-    PROOF_COLUMNS,
     canonical_span,
     format_instant,
 )
@@ -29,7 +28,6 @@ Row = Sequence[Any]  # values in the order of COLUMNS
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PLACE: Final = {name: number for number, name in enumerate(COLUMNS)}
 _HASHED: Final = tuple((name, _PLACE[name]) for name in HASHED_COLUMNS)
-_OUTSIDE: Final = tuple(_PLACE[name] for name in (*PROOF_COLUMNS, *ASSIGNED_COLUMNS))
 _HASH, _ERA, _XID, _POSITION = (_PLACE[name] for name in ("curr_hash", *ASSIGNED_COLUMNS))
 
 
@@ -64,7 +62,7 @@ class Spans:
 
     end: Cursor = BEGINNING
     hashes: bytearray = field(default_factory=bytearray)
-    _outside: Any = field(default_factory=hashlib.sha256)
+    _rows: Any = field(default_factory=hashlib.sha256)
 
     def add(self, row: Row, where: str) -> None:
         """Tell of the next one. Raises ArchiveRefused: its columns do not match its hash, or it is out of order."""
@@ -80,7 +78,7 @@ class Spans:
             raise ArchiveRefused(f"{name}: it stands before the one ahead of it", **_of(row))
         self.end = place
         self.hashes += computed
-        self._outside.update("\0".join(str(row[place]) for place in _OUTSIDE).encode() + b"\n")
+        self._rows.update(repr(tuple(row)).encode())
 
     @property
     def count(self) -> int:
@@ -97,8 +95,8 @@ class Spans:
         return hashlib.sha256(self.hashes).hexdigest()
 
     def same_as(self, other: Spans) -> bool:
-        """Also in the columns that no hash covers?"""
-        return self.hashes == other.hashes and self._outside.digest() == other._outside.digest()
+        """Also in the columns that no hash covers, and in how JSON is written?"""
+        return self.hashes == other.hashes and self._rows.digest() == other._rows.digest()
 
 
 def _of(row: Row) -> dict[str, Any]:

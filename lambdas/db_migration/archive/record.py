@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
@@ -11,9 +12,10 @@ from nacl.signing import SigningKey
 from ledger.append import append
 from ledger.database import Database, Identity
 from ledger.errors import VerificationFailed
-from ledger.ids import derived_id
-from ledger.proof import verify
-from ledger.read import BEGINNING, Cursor, latest, span_of
+from ledger.ids import MANIFEST_ID, derived_id
+from ledger.keys import KeyRing
+from ledger.proof import public_key_of
+from ledger.read import BEGINNING, Cursor, latest, span_of, versions
 from ledger.span import Span, parse_span
 
 from .columns import ArchiveRefused, Spans
@@ -61,12 +63,15 @@ class Stored:
 class Record:
     """The archive's spans of one log."""
 
-    def __init__(self, database: Database, origin: str, key: SigningKey) -> None:
+    def __init__(self, database: Database, origin: str, key: SigningKey, roots: Collection[str]) -> None:
+        """Spans that this key, or one which the manifest announces, has signed count; `roots` sign manifests (hex)."""
         self._database, self.origin, self._key = database, origin, key
+        manifests = versions(database, ARCHIVIST, MANIFEST_ID)
+        self._ring = KeyRing.build({"row": roots, "checkpoint": [public_key_of(key)]}, manifests)
         self._checkpoints, self._id = derived_id("checkpoint", origin), derived_id("archive", origin)
         self._last: Span | None = latest(database, ARCHIVIST, [self._id]).get(self._id)
         if self._last is not None:
-            _proved(self._last)
+            self._prove(self._last)
 
     @property
     def archived(self) -> int:
@@ -99,7 +104,7 @@ class Record:
         if not rows:
             return None
         span = span_of(rows[0])
-        _proved(span)
+        self._prove(span)
         metadata = span.metadata or {}
         return Checkpoint(int(metadata["size"]), Cursor.parse(metadata["end"]), span.at)
 
@@ -135,17 +140,15 @@ class Record:
         self._last = append(self._database, ARCHIVIST, [span], self._key)[0].span
         return self._last
 
-
-def _proved(span: Span) -> None:
-    """What the archive goes by is signed and as it was written. Raises ArchiveRefused."""
-    try:
-        reason = "" if verify(span, None) else "it is not signed"
-    except VerificationFailed as error:
-        reason = error.reason
-    if not reason:
-        return
-    raise ArchiveRefused(
-        f"{span.entity_type} span {span.id} seq {span.seq} cannot be gone by: {reason}; run `loglineos fsck`",
-        span_id=str(span.id),
-        seq=span.seq,
-    )
+    def _prove(self, span: Span) -> None:
+        """What the archive goes by is as it was written, and signed by a key that counts. Raises ArchiveRefused."""
+        try:
+            self._ring.verify(span, "checkpoint")
+        except VerificationFailed as error:
+            raise ArchiveRefused(
+                f"{span.entity_type} span {span.id} seq {span.seq} cannot be gone by: {error.reason}. If the checkpoint"
+                " key was changed, the manifest has to announce the old one (`loglineos keys`); else run `loglineos"
+                " fsck`",
+                span_id=str(span.id),
+                seq=span.seq,
+            ) from None

@@ -15,7 +15,7 @@ from typing import Any, Final
 from ledger.connection import Connection, Target, connect
 from ledger.database import Database
 from ledger.errors import LedgerError, Misconfigured
-from ledger.proof import parse_signing_key
+from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.storage import Storage, storage_at
 from tlog.tiles import Tree
@@ -24,12 +24,15 @@ from .check import compare_with_log, stored_file
 from .columns import ArchiveRefused, Spans
 from .parquet import SpanFile
 from .record import Checkpoint, Record, Stored
-from .source import rows
+from .source import in_order, rows
 
 FILE_SPANS: Final = 100_000
 FILE_BYTES: Final = 128 * 1024 * 1024
 FOLDER: Final = "spans"
 _LOCK: Final = "SELECT pg_try_advisory_lock(hashtextextended('loglineos archive', 0)) AS locked"
+_UNLOCK: Final = "SELECT pg_advisory_unlock(hashtextextended('loglineos archive', 0))"
+_LOCK_TRIES: Final = 10
+_LOCK_PAUSE_S: Final = 0.3
 _COUNT: Final = re.compile(r"\d{20}-(\d+)\.parquet")
 
 
@@ -72,7 +75,7 @@ class Archive:
             path.unlink()
         else:
             spans = self._read_again(checkpoint, name)
-        file, read_back = stored_file(self.storage, name, path)
+        file, read_back = stored_file(self.storage, name, path, self.record.end)
         if not read_back.same_as(spans):
             raise _in_the_way(name, f"does not hold the spans of the ledger from number {begin} on", self.storage)
         return spans, file
@@ -148,12 +151,23 @@ def _opened(environment: Mapping[str, str]) -> Iterator[Archive]:
     with ExitStack() as stack:
         database = Database(Target.from_environment(environment, role="lambda_exec", prefix="LAMBDA_EXEC_"))
         stack.callback(database.close)
-        if database.query(None, _LOCK) != [{"locked": True}]:
-            raise ArchiveBusy("another run is archiving at this moment; try again when it is through")
-        record = Record(database, origin, parse_signing_key(private, "CHECKPOINT_KEY_HEX"))
+        _lock(database)
+        stack.callback(database.query, None, _UNLOCK)
+        roots = parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS")
+        record = Record(database, origin, parse_signing_key(private, "CHECKPOINT_KEY_HEX"), roots)
         target = Target.from_environment(environment, role="readonly", prefix="READONLY_")
-        ledger = stack.enter_context(connect(target))
+        ledger = in_order(stack.enter_context(connect(target)))
         yield Archive(record, ledger, storage_at(location), storage_at(f"{location.rstrip('/')}/log"))
+
+
+def _lock(database: Database) -> None:
+    """Let no other run in. One that was killed a moment ago may still have its session on the server."""
+    for attempt in range(_LOCK_TRIES):
+        if attempt:
+            time.sleep(_LOCK_PAUSE_S)
+        if database.query(None, _LOCK) == [{"locked": True}]:
+            return
+    raise ArchiveBusy("another run is archiving at this moment; try again when it is through")
 
 
 def _setting(environment: Mapping[str, str], name: str) -> str:
