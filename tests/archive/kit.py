@@ -67,7 +67,9 @@ class Archived:
         log = storage_at(str(self.folder / "log"))
         before = versions(database, NOTARY, derived_id("checkpoint", ORIGIN))
         last = before[-1] if before else None
-        known = (last.metadata or {}) if last else {"size": 0, "root": EMPTY_ROOT.hex(), "end": str(BEGINNING)}
+        known: dict[str, Any] = (
+            (last.metadata or {}) if last else {"size": 0, "root": EMPTY_ROOT.hex(), "end": str(BEGINNING)}
+        )
         growth = Growth(log, known["size"], bytes.fromhex(known["root"]))
         with session(self.ledger, "readonly") as connection:
             new = list(rows(connection, Cursor.parse(known["end"]), end, 10**9))

@@ -32,6 +32,11 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"action": "query", "sql": "SELECT 1", "role": "admin"}, "role", "sql"),
     ({"action": "queue", "rebuild": "yes"}, "rebuild", "boolean"),
     ({"action": "queue", "limit": 5}, "limit", "rebuild"),
+    ({"action": "archive", "older_than_days": -1}, "older_than_days", "greater than or equal to 0"),
+    ({"action": "archive", "older_than_days": "365"}, "older_than_days", "integer"),
+    ({"action": "archive", "older_than_days": 36_501}, "older_than_days", "less than or equal to 36500"),
+    ({"action": "archive", "seconds": 800}, "seconds", "less than or equal to 720"),
+    ({"action": "archive", "before": "2025-01-01"}, "before", "older_than_days, seconds"),
 ]
 
 

@@ -22,7 +22,7 @@ _TIME: Final = pa.timestamp("us", tz="UTC")
 _TYPES: Final[dict[str, pa.DataType]] = {
     "seq": pa.int32(),
     "at": _TIME,
-    "related_to": pa.list_(pa.string()),
+    "related_to": pa.list_(pa.field("element", pa.string())),
     "is_deleted": pa.bool_(),
     "duration_ms": pa.int32(),
     "era": pa.int32(),
