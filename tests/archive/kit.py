@@ -6,27 +6,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from nacl.signing import SigningKey
 
-from db_migration.archive.columns import hash_of
-from db_migration.archive.source import rows
 from db_migration.handler import answer
+from db_migration.notary import chain
 from ledger.append import append
 from ledger.database import Database, Identity
 from ledger.ids import derived_id
-from ledger.read import BEGINNING, END, Cursor, versions
-from ledger.span import Span, parse_span
+from ledger.read import versions
+from ledger.span import Span
 from ledger.storage import Storage, storage_at
 from tests.conftest import TestLedger
-from tests.ledger.kit import session
 from tlog.checkpoint import Checkpoint
-from tlog.growth import Growth
-from tlog.merkle import EMPTY_ROOT
 
 CHECKPOINT_KEY = SigningKey(b"checkpoint key of these tests 32")
 ORIGIN = "loglineos-tests"
-NOTARY = Identity("notary", "system")
 ARCHIVIST = Identity("archivist", "system")
 JANUARY = datetime(2025, 1, 15, 12, tzinfo=UTC)
 FEBRUARY = datetime(2025, 2, 3, tzinfo=UTC)
@@ -61,26 +57,18 @@ class Archived:
         append(database, Identity(spans[0].owner_id, spans[0].tenant_id), spans, None)
         database.close()
 
-    def seal(self, at: datetime, end: Cursor = END) -> Checkpoint:
-        """What the notary does, at a time of the test's choice: everything that is committed goes into the log."""
-        database = self.ledger.database()
-        log = storage_at(str(self.folder / "log"))
-        before = versions(database, NOTARY, derived_id("checkpoint", ORIGIN))
-        last = before[-1] if before else None
-        known: dict[str, Any] = (
-            (last.metadata or {}) if last else {"size": 0, "root": EMPTY_ROOT.hex(), "end": str(BEGINNING)}
-        )
-        growth = Growth(log, known["size"], bytes.fromhex(known["root"]))
-        with session(self.ledger, "readonly") as connection:
-            new = list(rows(connection, Cursor.parse(known["end"]), end, 10**9))
-        growth.append([hash_of(row) for row in new])
-        checkpoint = Checkpoint(ORIGIN, growth.size, growth.finish())
-        note = checkpoint.sign(CHECKPOINT_KEY)
-        log.replace("checkpoint", note.encode())
-        place = Cursor(new[-1][29], int(new[-1][30]), new[-1][31])
-        append(database, NOTARY, [_checkpoint_span(last, checkpoint, note, place, at)], CHECKPOINT_KEY)
-        database.close()
-        return checkpoint
+    def seal(self, at: datetime) -> Checkpoint:
+        """The notary seals all that is committed, by a clock that the test sets."""
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+                return at
+
+        with patch.object(chain, "datetime", Clock):
+            said = answer({"action": "checkpoint"}, self.environment)
+        assert said["ok"], said
+        return Checkpoint(ORIGIN, said["newest"]["size"], bytes.fromhex(said["newest"]["root"]))
 
     def run(self, days: int = 0, **more: Any) -> dict[str, Any]:
         """The action, on a fresh process's terms."""
@@ -96,32 +84,6 @@ class Archived:
     def files(self) -> list[str]:
         """What storage has of it."""
         return list(self.storage.names("spans/"))
-
-
-def _checkpoint_span(last: Span | None, checkpoint: Checkpoint, note: str, end: Cursor, at: datetime) -> Span:
-    return parse_span(
-        {
-            "id": derived_id("checkpoint", ORIGIN),
-            "seq": last.seq + 1 if last else 0,
-            "prev_hash": last.curr_hash if last else None,
-            "entity_type": "checkpoint",
-            "who": "notary",
-            "did": "sealed",
-            "this": "ledger",
-            "at": at,
-            "owner_id": "notary",
-            "tenant_id": "system",
-            "visibility": "tenant",
-            "status": "active",
-            "metadata": {
-                "origin": ORIGIN,
-                "size": checkpoint.size,
-                "root": checkpoint.root.hex(),
-                "note": note,
-                "end": str(end),
-            },
-        }
-    )
 
 
 def days_since(at: datetime) -> int:

@@ -75,7 +75,7 @@ def test_a_checkpoint_that_somebody_else_signed(archived: Archived) -> None:
     result = answer({"action": "archive", "older_than_days": 0}, archived_elsewhere)
     assert result["error"]["code"] == "archive_refused"
     assert "is not a trusted one" in result["error"]["message"]
-    assert "the manifest has to announce the old one" in result["error"]["message"]
+    assert "list it in CHECKPOINT_KEYS_BEFORE" in result["error"]["message"]
 
 
 def test_a_log_without_its_entries(archived: Archived) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, LiteralString
-
-from nacl.signing import SigningKey
 
 from ledger.append import append
 from ledger.database import Database, Identity
 from ledger.errors import VerificationFailed
 from ledger.ids import MANIFEST_ID, derived_id
-from ledger.keys import KeyRing
-from ledger.proof import public_key_of
 from ledger.read import BEGINNING, Cursor, latest, span_of, versions
 from ledger.span import Span, parse_span
 
+from ..notary.settings import Settings
 from .columns import ArchiveRefused, Spans
 
 ARCHIVIST: Final = Identity("archivist", "system")
@@ -63,12 +59,10 @@ class Stored:
 class Record:
     """The archive's spans of one log."""
 
-    def __init__(self, database: Database, origin: str, key: SigningKey, roots: Collection[str]) -> None:
-        """Spans that this key, or one which the manifest announces, has signed count; `roots` sign manifests (hex)."""
-        self._database, self.origin, self._key = database, origin, key
-        manifests = versions(database, ARCHIVIST, MANIFEST_ID)
-        self._ring = KeyRing.build({"row": roots, "checkpoint": [public_key_of(key)]}, manifests)
-        self._checkpoints, self._id = derived_id("checkpoint", origin), derived_id("archive", origin)
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database, self.origin, self._key = database, settings.origin, settings.key
+        self._ring = settings.keys(versions(database, ARCHIVIST, MANIFEST_ID))
+        self._checkpoints, self._id = derived_id("checkpoint", self.origin), derived_id("archive", self.origin)
         self._last: Span | None = latest(database, ARCHIVIST, [self._id]).get(self._id)
         if self._last is not None:
             self._prove(self._last)
@@ -146,9 +140,8 @@ class Record:
             self._ring.verify(span, "checkpoint")
         except VerificationFailed as error:
             raise ArchiveRefused(
-                f"{span.entity_type} span {span.id} seq {span.seq} cannot be gone by: {error.reason}. If the checkpoint"
-                " key was changed, the manifest has to announce the old one (`loglineos keys`); else run `loglineos"
-                " fsck`",
+                f"{span.entity_type} span {span.id} seq {span.seq} cannot be gone by: {error.reason}. If its key was"
+                " the notary's before, list it in CHECKPOINT_KEYS_BEFORE; else run `loglineos fsck`",
                 span_id=str(span.id),
                 seq=span.seq,
             ) from None

@@ -12,14 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ledger.connection import Connection, Target, connect
+from ledger.connection import Connection, connect
 from ledger.database import Database
-from ledger.errors import LedgerError, Misconfigured
-from ledger.proof import parse_public_keys, parse_signing_key
-from ledger.secret import read_secret
+from ledger.errors import LedgerError
 from ledger.storage import Storage, storage_at
 from tlog.tiles import Tree
 
+from ..notary.settings import Settings
 from .check import compare_with_log, stored_file
 from .columns import ArchiveRefused, Spans
 from .parquet import SpanFile
@@ -144,20 +143,15 @@ def archive(older_than_days: int, seconds: float, environment: Mapping[str, str]
 @contextmanager
 def _opened(environment: Mapping[str, str]) -> Iterator[Archive]:
     """The archive for one writer at a time."""
-    private = read_secret("CHECKPOINT_KEY", environment)
-    if private is None:
-        raise Misconfigured("only loglineos-db-deploy has the checkpoint key, which signs what is archived: invoke it")
-    location, origin = (_setting(environment, name) for name in ("ARCHIVE_LOCATION", "LOG_ORIGIN"))
+    settings = Settings.from_environment(environment)
     with ExitStack() as stack:
-        database = Database(Target.from_environment(environment, role="lambda_exec", prefix="LAMBDA_EXEC_"))
+        database = Database(settings.appends)
         stack.callback(database.close)
         _lock(database)
         stack.callback(database.query, None, _UNLOCK)
-        roots = parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS")
-        record = Record(database, origin, parse_signing_key(private, "CHECKPOINT_KEY_HEX"), roots)
-        target = Target.from_environment(environment, role="readonly", prefix="READONLY_")
-        ledger = in_order(stack.enter_context(connect(target)))
-        yield Archive(record, ledger, storage_at(location), storage_at(f"{location.rstrip('/')}/log"))
+        record = Record(database, settings)
+        ledger = in_order(stack.enter_context(connect(settings.spans)))
+        yield Archive(record, ledger, storage_at(environment["ARCHIVE_LOCATION"]), settings.storage)
 
 
 def _lock(database: Database) -> None:
@@ -168,9 +162,3 @@ def _lock(database: Database) -> None:
         if database.query(None, _LOCK) == [{"locked": True}]:
             return
     raise ArchiveBusy("another run is archiving at this moment; try again when it is through")
-
-
-def _setting(environment: Mapping[str, str], name: str) -> str:
-    if not environment.get(name):
-        raise Misconfigured(f"set {name}, as the stacks do for db-deploy, to archive")
-    return environment[name]
