@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,35 @@ from ledger.ids import derived_id
 from ledger.proof import parse_signing_key, public_key_of, seal
 from ledger.read import cursor_of, span_of
 from ledger.span import parse_span
-from tests.cli.conftest import CODE
 from tests.conftest import TestLedger
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+
+
+# The command line is imported once, and each command runs in a fork of it: the page has many.
+FORKS = """
+import json, os, sys
+from loglineos.cli import main
+for line in sys.stdin:
+    given = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.environ.clear()
+        os.environ.update(given["environment"])
+        for name, number in (("said.out", 1), ("said.err", 2)):
+            os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        sys.argv = ["loglineos", *given["words"]]
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        sys.stdout.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 class Clone:
@@ -40,18 +65,36 @@ class Clone:
             "LOGLINEOS_DIRECTORY": str(folder / "local"),
         }
         self.said: dict[str, str] = {}
+        self._forks = subprocess.Popen(
+            [sys.executable, "-P", "-c", FORKS], cwd=folder, env=self.environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
 
     def run(self, script: str, expect: int = 0) -> str:
-        """Standard output of a script of the page, or the errors of one that has to fail."""
+        """Standard output of commands of the page, or the errors of one that has to fail."""
         for name, value in self.said.items():
             script = script.replace(name, value)
-        function = f'loglineos() {{ {sys.executable} -P -c "{CODE}" "$@"; }}\n'
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", function + script], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done.stdout if expect == 0 else done.stderr
+        printed = ""
+        for words in map(shlex.split, filter(None, script.splitlines())):
+            if words[0] != "loglineos":
+                subprocess.run(words, cwd=self.folder, check=True)
+                continue
+            code, out, error = self._command(words[1:])
+            assert code == expect, out + error
+            printed += out if expect == 0 else error
+        return printed
+
+    def _command(self, words: list[str]) -> tuple[int, str, str]:
+        """The end of `loglineos` with these arguments."""
+        assert self._forks.stdin is not None
+        assert self._forks.stdout is not None
+        self._forks.stdin.write(json.dumps({"words": words, "environment": self.environment}) + "\n")
+        self._forks.stdin.flush()
+        code = int(self._forks.stdout.readline())
+        return code, *((self.folder / name).read_text() for name in ("said.out", "said.err"))  # type: ignore[return-value]
+
+    def close(self) -> None:
+        self._forks.communicate(timeout=30)
 
     def keys(self) -> dict[str, dict[str, Any]]:
         """`keys list` by public key."""
@@ -90,13 +133,16 @@ class Clone:
 
 
 @pytest.fixture
-def clone(empty: TestLedger, tmp_path: Path) -> Clone:
-    return Clone(empty, tmp_path)
+def clone(empty: TestLedger, tmp_path: Path) -> Iterator[Clone]:
+    made = Clone(empty, tmp_path)
+    yield made
+    made.close()
 
 
 def boot(clone: Clone) -> None:
-    clone.run("loglineos boot prompt_fetch_kernel --input '{\"name\": \"welcome_message\", "
-              "\"variables\": {\"user_name\": \"Ana\"}}'")  # fmt: skip
+    clone.run(
+        'loglineos boot prompt_fetch_kernel --input \'{"name":"welcome_message","variables":{"user_name":"Ana"}}\''
+    )
 
 
 def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
@@ -107,7 +153,7 @@ def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
     release = clone.said["RELEASE_PUBLIC"] = clone.public("release.key")
     assert "All 23 rows are signed" in clone.run(offline_lines[2])
     clone.environment["TRUSTED_ROW_KEYS"] = release
-    clone.run("loglineos migrate && loglineos seed")
+    clone.run("loglineos migrate\nloglineos seed")
     assert "manifest  seq 4, signed" in clone.run("loglineos health")
     first = clone.keys()
     assert (first[release]["trusted_by"], first[release]["spans"]) == ("configuration", 23)
@@ -143,6 +189,20 @@ def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
     assert clone.in_force("checkpoint") != old_checkpoint
 
     assert "is in force" in clone.run(f"loglineos keys retire {loader} --from-size now --key next.key", expect=1)
+    for words, code, said in (
+        (f"{old_loader} --from-size 0 --key next.key", 1, "2 spans after checkpoint size 0 are signed by this key"),
+        (f"{old_loader} --from-size 49 --key next.key", 1, "expected the size of a checkpoint"),
+        (f"{old_loader} --from-size soon --key next.key", 2, "or now"),
+        (f"{old_loader} --from-size now", 2, "rows have to be signed here"),
+        (f"{old_loader} --from-size now --key stranger.key", 2, "is no row key that counts"),
+        (f"{'0' * 64} --from-size now --key next.key", 1, "a public key that the manifest or the configuration names"),
+        (f"{release} --from-size now --key release.key --compromised", 2, "a key cannot retire itself"),
+    ):
+        if "stranger" in words:
+            clone.run("loglineos keys new --out stranger.key")
+        assert said in " ".join(clone.run(f"loglineos keys retire {words}", expect=code).split())
+    before = (clone.folder / "row/manifest/03-manifest.ndjson").read_text()
+    assert before.count("\n") == 4, "what is refused writes nothing"
     clone.seal_all(60, 1)
     clone.run(retire.split("\n", 1)[1])
     assert clone.keys()[old_loader]["state"] == "retired from size 60 on"
@@ -156,6 +216,8 @@ def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
     assert {kernel["proof"] for kernel in health["kernels"]} == {"signed"}, "what it signed in its time runs on"
     boot(clone)
     clone.run(f"loglineos keys sign row --check --public {release}", expect=1)
+    last = f"loglineos keys retire {clone.said['NEXT_PUBLIC']} --from-size now --key next.key --compromised"
+    assert "it is the last row key" in clone.run(last, expect=1)
 
 
 def test_every_command_of_the_group_is_on_the_page() -> None:
