@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from .errors import LedgerError, Misconfigured
 
+HALF: Final = ".half"  # the end of the name that a file has while it is written
 _AT_ONCE: Final = 8
 _CHUNK: Final = 1024 * 1024
 
@@ -111,13 +112,27 @@ class Folder:
 
     def names(self, prefix: str) -> Iterator[str]:
         """See Storage."""
-        found = (path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
-        yield from sorted(name for name in found if name.startswith(prefix) and not name.endswith(".half"))
+        yield from self._walk(prefix.rpartition("/")[0], prefix)
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        """Only folders whose names can lead to it are looked into, and only when it comes to them."""
+        try:
+            with os.scandir(self.path / folder) as entries:
+                # S3's order, which is that of whole names: a folder stands where its `/` puts it.
+                found = sorted((entry.name + "/" * entry.is_dir(), entry.is_dir()) for entry in entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for last, is_folder in found:
+            name = f"{folder}/{last}" if folder else last
+            if is_folder and (name.startswith(prefix) or prefix.startswith(name)):
+                yield from self._walk(name.rstrip("/"), prefix)
+            elif not is_folder and name.startswith(prefix) and not name.endswith(HALF):
+                yield name
 
     def _half(self, target: Path) -> Path:
         """A file beside the target, to be written before it gets the name."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".half", delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=target.parent, suffix=HALF, delete=False) as file:
             return Path(file.name)
 
 

@@ -108,6 +108,8 @@ def _signature(line: str) -> tuple[str, bytes, bytes]:
         raw = base64.b64decode(encoded, validate=True)
     except binascii.Error:
         raw = b""
-    if not line.startswith(_DASH) or not is_key_name(name) or len(raw) < 5:
+    # Also the bits that base64 leaves over have to be as written, or one note would have many spellings.
+    spelt = base64.b64encode(raw).decode() == encoded
+    if not line.startswith(_DASH) or not is_key_name(name) or len(raw) < 5 or not spelt:
         raise ProofInvalid("the note has a malformed signature line")
     return name, raw[:4], raw[4:]

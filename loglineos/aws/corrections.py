@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from moto.core.common_types import TYPE_RESPONSE
 from moto.iam.access_control import PermissionResult
 from moto.s3.exceptions import InvalidBucketState
 from moto.s3.models import FakeBucket, FakeKey, S3Backend
+from moto.s3.responses import S3Response
+
+_one_write = threading.Lock()
+_put_object = S3Response.put_object
 
 
 def install() -> None:
@@ -21,6 +27,7 @@ def install() -> None:
     S3Backend.log_incoming_request = lambda *_: None  # type: ignore[method-assign]
     S3Backend.put_object_lock_configuration = _lock_bucket  # type: ignore[method-assign]
     _retain_by_default()
+    write_one_at_a_time()
 
 
 def _lock_bucket(
@@ -50,3 +57,13 @@ def _retain_by_default() -> None:
         return put(self, bucket_name, *arguments, **named)
 
     S3Backend.put_object = put_object  # type: ignore[method-assign]
+
+
+def write_one_at_a_time() -> None:
+    """S3 decides `If-None-Match: *` and the write as one; moto looks first and writes later, each in a thread."""
+    S3Response.put_object = _put_alone  # type: ignore[method-assign]
+
+
+def _put_alone(self: S3Response) -> TYPE_RESPONSE:
+    with _one_write:
+        return _put_object(self)
