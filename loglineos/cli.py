@@ -13,6 +13,7 @@ import click
 from ledger.errors import LedgerError, LedgerUnavailable
 from loglineos.archive_commands import archive
 from loglineos.aws import EmulatorError
+from loglineos.checkpoint_commands import checkpoint
 from loglineos.fsck_command import fsck_command
 from loglineos.function_commands import function
 from loglineos.key_commands import keys
@@ -54,6 +55,7 @@ for _command in (
     function,
     login,
     logout,
+    checkpoint,
     prove_command,
     verify_command,
     fsck_command,
