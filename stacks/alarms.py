@@ -86,3 +86,18 @@ def verification_alarm(failures: cloudwatch.IMetric) -> Alarm:
 def no_boot_alarm(boots: cloudwatch.IMetric) -> Alarm:
     return Alarm("no-boot", "Nothing has booted for 15 minutes: health_check.sh", boots, 1, periods=15,
                  below=True, missing=MISSING_IS_BAD)  # fmt: skip
+
+
+def no_checkpoint_alarm(boots: cloudwatch.IMetric, checkpoints: cloudwatch.IMetric) -> Alarm:
+    """Every boot appends spans: where there were some, and for half an hour nothing was sealed, the notary is stuck.
+
+    A ledger that idles has nothing to seal, and its metrics nothing to say. That nothing boots at all is `no-boot`.
+    """
+    unsealed = cloudwatch.MathExpression(
+        expression="IF(FILL(boots, 0) > 0 AND FILL(checkpoints, 0) < 1, 1, 0)",
+        label="Boots without a checkpoint",
+        using_metrics={"boots": boots, "checkpoints": checkpoints},
+        period=FIVE_MINUTES,
+    )
+    action = "Nothing was sealed for 30 minutes: `loglineos checkpoint` says why"
+    return Alarm("no-checkpoint", action, unsealed, 0, periods=6)

@@ -56,7 +56,8 @@ class DeploymentStack(LedgerStack):
             description="Migrates and seeds on every deploy; seals checkpoints; archives every month",
             timeout_seconds=TIMEOUT_SECONDS,
             memory_mb=1769,  # one whole processor: the archive hashes every span, twice
-            concurrency=2,  # a deployment must not wait for the archive
+            # A deployment must not wait for archive and notary, nor for the notary that finds another one at work.
+            concurrency=4,
             # CloudFormation has had its answer, or given up: a second try would run after the rollback.
             retries=0,
             variables={

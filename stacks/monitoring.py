@@ -59,6 +59,7 @@ class MonitoringStack(LedgerStack):
         self.environment_settings, self._watched = environment, watched
         self.topic = self._build_topic(key)
         self.boots = self._count_lines("Boots", watched.loader, '{ $.boot_function_id = "*" }')
+        self.checkpoints = self._count_lines("Checkpoints", watched.deploy, '{ $.message = "checkpoint sealed" }')
         self.failures = self._count_lines("FailedVerifications", watched.loader, '"security_alert"')
         for alarm in self._alarms():
             self._build_alarm(alarm)
@@ -116,6 +117,7 @@ class MonitoringStack(LedgerStack):
             yield alarms.replica_lag_alarm(replica)
         yield alarms.verification_alarm(self.failures)
         yield alarms.no_boot_alarm(self.boots)
+        yield alarms.no_checkpoint_alarm(self.boots, self.checkpoints)
 
     def _build_alarm(self, alarm: alarms.Alarm) -> None:
         comparison = cloudwatch.ComparisonOperator

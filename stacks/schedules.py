@@ -1,4 +1,4 @@
-"""What boots the observer, the worker and the policy agent, and what archives: rules of EventBridge."""
+"""What boots the observer, the worker and the policy agent, what seals and what archives: rules of EventBridge."""
 
 from typing import Any
 
@@ -18,9 +18,14 @@ POLICY_AGENT = "00000000-0000-4000-8000-000000000004"
 DAILY_ROLLUP_POLICY = "00000000-0000-4000-8000-000000000403"
 
 EVERY_MINUTE = events.Schedule.rate(cdk.Duration.minutes(1))
+EVERY_FIVE_MINUTES = events.Schedule.rate(cdk.Duration.minutes(5))
 EVERY_NIGHT = events.Schedule.cron(hour="0", minute="10")  # UTC, when the day that is rolled up is over
 # After the night's backup. A run takes 12 minutes at most: what it leaves, the next one takes up.
 EVERY_MONTH = events.Schedule.cron(day="1", hour="6-11", minute="0/15")
+STALE_AFTER = {
+    EVERY_MINUTE.expression_string: cdk.Duration.minutes(1),
+    EVERY_FIVE_MINUTES.expression_string: cdk.Duration.minutes(5),
+}
 
 
 class SchedulesStack(LedgerStack):
@@ -34,11 +39,12 @@ class SchedulesStack(LedgerStack):
         self._rule("RequestWorker", EVERY_MINUTE, loader, boot(REQUEST_WORKER))
         self._rule("PolicyAgent", EVERY_MINUTE, loader, boot(POLICY_AGENT))
         self._rule("DailyRollup", EVERY_NIGHT, loader, boot(POLICY_AGENT, policy_id=DAILY_ROLLUP_POLICY))
+        self._rule("Checkpoint", EVERY_FIVE_MINUTES, deploy, {"action": "checkpoint"})
         self._rule("MonthlyArchive", EVERY_MONTH, deploy, {"action": "archive"})
 
     def _rule(self, id: str, schedule: events.Schedule, target: lambda_.IFunction, event: dict[str, Any]) -> None:
-        """What comes every minute is stale after one; a day's or a month's is worth a day of tries."""
-        often = schedule is EVERY_MINUTE
+        """What comes every few minutes is stale when it comes again; a day's or a month's is worth a day of tries."""
+        stale_after = STALE_AFTER.get(schedule.expression_string)
         events.Rule(
             self,
             id,
@@ -48,8 +54,8 @@ class SchedulesStack(LedgerStack):
                 targets.LambdaFunction(
                     target,
                     event=events.RuleTargetInput.from_object(event),
-                    retry_attempts=2 if often else 10,
-                    max_event_age=cdk.Duration.minutes(1) if often else cdk.Duration.hours(24),
+                    retry_attempts=2 if stale_after else 10,
+                    max_event_age=stale_after or cdk.Duration.hours(24),
                     dead_letter_queue=self.undelivered,
                 )
             ],

@@ -79,6 +79,16 @@ def test_no_boot_for_fifteen_minutes_and_no_data_are_the_same(prod: Mapping[str,
     assert others == {"notBreaching"}
 
 
+def test_half_an_hour_of_boots_without_a_checkpoint(prod: Mapping[str, Any], properties: Any) -> None:
+    alarm = alarms(prod["monitoring"], properties)["loglineos-no-checkpoint"]
+    assert (alarm["EvaluationPeriods"], alarm["Threshold"]) == (6, 0)
+    counted = {one["Id"]: one.get("MetricStat") for one in alarm["Metrics"]}
+    assert {one["Period"] for one in counted.values() if one} == {300}
+    assert {one["Metric"]["MetricName"] for one in counted.values() if one} == {"Boots", "Checkpoints"}
+    (expression,) = [one["Expression"] for one in alarm["Metrics"] if "Expression" in one]
+    assert expression == "IF(FILL(boots, 0) > 0 AND FILL(checkpoints, 0) < 1, 1, 0)"
+
+
 def test_every_function_is_watched(each: Any, properties: Any) -> None:
     environment, found = each
     kinds = ("errors", "logged-errors", "throttles", "dead-letters")
@@ -132,9 +142,11 @@ def test_what_is_counted_in_the_logs(each: Any, properties: Any) -> None:
     patterns = {one["MetricTransformations"][0]["MetricName"]: one["FilterPattern"] for one in filters}
     errors = {f"{thing.title().replace('-', '')}ErrorLines": '{ $.level = "ERROR" }' for thing in FUNCTIONS}
     counted = {"Boots": '{ $.boot_function_id = "*" }', "FailedVerifications": '"security_alert"'}
-    assert patterns == counted | errors
+    sealed = {"Checkpoints": '{ $.message = "checkpoint sealed" }'}
+    assert patterns == counted | sealed | errors
     groups = {one["MetricTransformations"][0]["MetricName"]: str(one["LogGroupName"]) for one in filters}
     assert all("LoaderLogs" in groups[name] for name in counted)
+    assert "DeployLogs" in groups["Checkpoints"]
     assert [
         next(kind for kind in ("LoaderLogs", "MigrationLogs", "DeployLogs") if kind in groups[name]) for name in errors
     ] == ["LoaderLogs", "MigrationLogs", "DeployLogs"]

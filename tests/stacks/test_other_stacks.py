@@ -63,26 +63,27 @@ def test_athena_reads_the_archive_by_month(prod: Mapping[str, Any], properties: 
                 "input": {"policy_id": schedules.DAILY_ROLLUP_POLICY},
             },
         ),
+        ("checkpoint", "rate(5 minutes)", {"action": "checkpoint"}),
         ("monthly-archive", "cron(0/15 6-11 1 * ? *)", {"action": "archive"}),
     ],
 )
 def test_schedules(thing: str, when: str, event: dict[str, Any], each: Any, properties: Any) -> None:
     environment, found = each
     rules = {rule["Name"]: rule for rule in properties(found["schedules"], "AWS::Events::Rule").values()}
-    assert len(rules) == 5
+    assert len(rules) == 6
     rule = rules[environment.resource(thing)]
     assert (rule["ScheduleExpression"], rule["State"]) == (when, "ENABLED")
     (target,) = rule["Targets"]
     assert event.items() <= json.loads(target["Input"]).items()
     assert "Undelivered" in json.dumps(target["DeadLetterConfig"])
     assert target["RetryPolicy"]["MaximumRetryAttempts"] >= 2
-    wanted = "DeployFunction" if thing == "monthly-archive" else "LoaderFunction"
+    wanted = "DeployFunction" if thing in ("checkpoint", "monthly-archive") else "LoaderFunction"
     assert wanted in json.dumps(target["Arn"])
 
 
 def test_each_rule_may_call_its_function(prod: Mapping[str, Any], properties: Any) -> None:
     permissions = properties(prod["schedules"], "AWS::Lambda::Permission").values()
-    assert len(permissions) == 5
+    assert len(permissions) == 6
     assert all(one["Principal"] == "events.amazonaws.com" and "SourceArn" in one for one in permissions)
 
 
