@@ -1,6 +1,6 @@
 # Sets a clone up, tries it and tests it, with nothing but git, make and Python 3.11 or newer. `make` lists the targets.
 
-.PHONY: help setup up down synth test lint types fmt lock clean
+.PHONY: help setup up down drill synth test lint types fmt lock clean
 .DEFAULT_GOAL := help
 
 # What is installed goes into .venv and is read from there, whatever the caller's environment says.

@@ -58,3 +58,20 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
         raise ValueError(f"the key {repeated!r} stands twice")
     return values
+
+
+class DefaultGroup(click.Group):
+    """A group whose first command needs not be named: `backup FOLDER` is `backup make FOLDER`.
+
+    What happens to be called like one of the commands is given as a path (`./verify`), or after the command's name.
+    """
+
+    def __init__(self, *arguments: Any, default: str, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        if not args or (args[0] not in self.commands and args[0] != "--help"):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)

@@ -11,9 +11,13 @@ import sys
 import click
 
 from ledger.errors import LedgerError, LedgerUnavailable
+from loglineos import __version__
 from loglineos.archive_commands import archive
 from loglineos.aws import EmulatorError
+from loglineos.backup_commands import backup, restore
 from loglineos.checkpoint_commands import checkpoint
+from loglineos.drill_commands import drill
+from loglineos.era_commands import era
 from loglineos.fsck_command import fsck_command
 from loglineos.function_commands import function
 from loglineos.key_commands import keys
@@ -23,6 +27,8 @@ from loglineos.local_commands import down, status, up
 from loglineos.login_commands import check_url, login, logout
 from loglineos.proof_commands import prove_command, verify_command
 from loglineos.queue_commands import queue
+from loglineos.recovery_commands import pitr, snapshot
+from loglineos.tenant_commands import tenant
 from stacks.environment import ENVIRONMENTS
 
 FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
@@ -31,7 +37,7 @@ FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
 @click.group(epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the ledger cannot be reached.")
 @click.option("--env", type=click.Choice(sorted(ENVIRONMENTS)), help="A deployed environment, by your AWS settings.")
 @click.option("--url", callback=check_url, metavar="URL", help="A ledger's HTTP API, as the device of `login`.")
-@click.version_option(package_name=None, version="0.1.0")
+@click.version_option(package_name=None, version=__version__)
 def cli(env: str | None, url: str | None) -> None:
     """LogLineOS: an append-only ledger of signed spans that boots its own code."""
     if env and url:
@@ -59,6 +65,13 @@ for _command in (
     prove_command,
     verify_command,
     fsck_command,
+    backup,
+    restore,
+    snapshot,
+    pitr,
+    drill,
+    era,
+    tenant,
 ):
     cli.add_command(_command)
 

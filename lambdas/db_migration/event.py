@@ -73,7 +73,14 @@ class Archive(Event):
     seconds: Annotated[StrictInt, Field(ge=1, le=720)] = 720  # of the 15 minutes that db-deploy has
 
 
-Request = Migrate | Seed | Query | Queue | Keys | Checkpoint | Archive
+class Era(Event):
+    """The eras; with a `reason`, the next one begins first."""
+
+    action: Literal["era"]
+    reason: Annotated[Word, Field(max_length=1000)] | None = None
+
+
+Request = Migrate | Seed | Query | Queue | Keys | Checkpoint | Archive | Era
 _ACTIONS: dict[str, type[Request]] = {
     "migrate": Migrate,
     "seed": Seed,
@@ -82,6 +89,7 @@ _ACTIONS: dict[str, type[Request]] = {
     "keys": Keys,
     "checkpoint": Checkpoint,
     "archive": Archive,
+    "era": Era,
 }
 
 

@@ -1,4 +1,4 @@
-"""loglineos-db-migration: `migrate`, `seed`, `query` (manual section 3), `queue`, `keys`, `checkpoint`, `archive`."""
+"""loglineos-db-migration: the actions of manual section 3, and `queue`, `keys`, `checkpoint`, `archive`, `era`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
-from .event import Archive, Checkpoint, Keys, Migrate, Query, Queue, Request, Seed, parse_event
+from .era import begin_era, show_eras
+from .event import Archive, Checkpoint, Era, Keys, Migrate, Query, Queue, Request, Seed, parse_event
 from .keys import show_keys, show_retirement
 from .migrations import migrate, read_migrations, state_of
 from .notary.rebuild import rebuild
@@ -71,6 +72,9 @@ def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
             return _checkpoint(request, NotarySettings.from_environment(environment))
         case Archive():
             return _archive(request, environment)
+        case Era():
+            with connect(Target.from_environment(environment, role=None)) as connection:
+                return {"eras": begin_era(connection, request.reason) if request.reason else show_eras(connection)}
 
 
 def _migrate(request: Migrate, environment: Mapping[str, str]) -> dict[str, Any]:

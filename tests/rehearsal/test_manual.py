@@ -6,6 +6,7 @@ Only `KERNEL_ID` and `{...}` are filled in. What counts is what AWS's API and th
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from datetime import UTC, datetime
@@ -198,6 +199,56 @@ def test_restore_to_a_point_in_time(deployed: Rehearsal) -> None:
     assert restored["Endpoint"]["Address"] != instance(deployed)["Endpoint"]["Address"]
 
 
+def loglineos(deployed: Rehearsal, *words: str, code: int = 0, **variables: str) -> str:
+    """The command line of the deployed repository; what it printed."""
+    given = {"PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas", **variables}
+    start = [
+        sys.executable,
+        "-P",
+        "-c",
+        "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()",
+    ]
+    done = deployed.shell(shlex.join(["env", *(f"{name}={value}" for name, value in given.items()), *start, *words]))
+    assert done.code == code, done.text
+    return done.text
+
+
+def test_loglineos_makes_a_snapshot_under_the_manuals_name(deployed: Rehearsal) -> None:
+    rds = deployed.client("rds")
+    for one in rds.describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]:  # this minute's name may be taken
+        rds.delete_db_snapshot(DBSnapshotIdentifier=one["DBSnapshotIdentifier"])
+    made = json.loads(loglineos(deployed, "snapshot", "--wait", "--json"))
+    assert re.fullmatch(r"loglineos-manual-\d{8}-\d{4}", made["name"])
+    assert (made["kind"], made["status"], made["gigabytes"]) == ("manual", "available", 20)
+    assert loglineos(deployed, "snapshot", "before-the-change").endswith("before-the-change is available.")
+    listed = json.loads(loglineos(deployed, "snapshot", "list", "--json"))["snapshots"]
+    assert {made["name"], "before-the-change"} <= {one["name"] for one in listed}
+    taken = loglineos(deployed, "snapshot", "before-the-change", code=1)
+    assert "no snapshot of loglineos-prod can be made" in taken
+
+
+def test_loglineos_restores_to_a_point_in_time_within_the_same_network(deployed: Rehearsal) -> None:
+    said = loglineos(deployed, "pitr", "--time", "latest", "--target", "loglineos-again", "--wait")
+    assert 'loglineos era begin --reason "PITR to latest"' in said
+    source, restored = instance(deployed), instance(deployed, "loglineos-again")
+    groups = [[one["VpcSecurityGroupId"] for one in each["VpcSecurityGroups"]] for each in (source, restored)]
+    assert groups[0] == groups[1] != []
+    for name in ("DBInstanceClass", "IAMDatabaseAuthenticationEnabled", "MultiAZ"):
+        assert restored[name] == source[name], name
+
+
+@pytest.mark.parametrize(
+    ("time", "said"),
+    [
+        ("2025-01-03T12:00:00Z", "can be restored to times from 20"),
+        ("2025-01-03T12:00:00", "expected an RFC 3339 time with offset"),
+        ("yesterday", "expected an RFC 3339 time with offset"),
+    ],
+)
+def test_a_time_to_which_rds_cannot_go_back_is_refused(deployed: Rehearsal, time: str, said: str) -> None:
+    assert said in loglineos(deployed, "pitr", "--time", time, "--target", "never", code=2)
+
+
 def test_more_concurrency(deployed: Rehearsal) -> None:
     reserved = deployed.client("lambda").get_function_concurrency
     assert reserved(FunctionName=LOADER)["ReservedConcurrentExecutions"] == 10
@@ -234,20 +285,6 @@ def test_a_read_replica_has_the_rows_and_takes_none(deployed: Rehearsal) -> None
 
 
 # -- 7.4, by `loglineos keys` (docs/keys.md)
-
-
-def loglineos(deployed: Rehearsal, *words: str, code: int = 0, **variables: str) -> str:
-    """The command line of the deployed repository; what it printed."""
-    given = {"PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas", **variables}
-    start = [
-        sys.executable,
-        "-P",
-        "-c",
-        "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()",
-    ]
-    done = deployed.shell(shlex.join(["env", *(f"{name}={value}" for name, value in given.items()), *start, *words]))
-    assert done.code == code, done.text
-    return done.text
 
 
 def seed(deployed: Rehearsal) -> None:
