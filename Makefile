@@ -115,6 +115,9 @@ down: ## stop the local stack; its data stay
 		echo "The installation is incomplete: make setup, then make down." >&2; exit 1; \
 	else echo "Nothing is installed and nothing is up."; fi
 
+drill: setup ## rehearse a recovery of the local stack, DATABASE_URL, or a backup (FOLDER), within MINUTES (30)
+	@.venv/bin/loglineos drill $(FOLDER) --minutes $(or $(MINUTES),30)
+
 test: lint ## run all checks: lint, types, tests
 	@sh -c "$$CHECKS"
 
