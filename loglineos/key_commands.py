@@ -77,9 +77,15 @@ def list_keys(as_json: bool) -> None:
         ["use", "public key", "trusted by", "state", "spans", "name"],
         [(r["use"], r["public_key"] or "(unsigned)", r["trusted_by"], r["state"], r["spans"], r["name"]) for r in rows],
     )
-    output.line(f"Counted: all rows, and of the others the newest {places.answer['counted']:,} of each use.")
+    output.line(f"Counted: all rows, and what is among the newest {places.answer['counted']:,} spans of the others.")
     if not places.answer["rows_must_be_signed"]:
         output.line("No row key is configured: of rows the hash alone is checked (docs/keys.md).", "yellow")
+    for row in rows:
+        if row["state"] == "in force" and not row["trusted_by"]:
+            step = "the manifest does not announce it; the first step of `keys rotate` does"
+            output.line(f"The {row['use']} key in force counts by its own word: {step}.", "yellow")
+        elif row["state"] == "UNKNOWN":
+            output.line(f"{row['public_key']} signed spans, and nothing announces it: find out whose it is.", "yellow")
     for version in places.answer["unheard"]:
         output.line(f"Manifest seq {version['seq']} announces nothing: {version['reason']}", "yellow")
 
