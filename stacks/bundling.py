@@ -46,7 +46,7 @@ class Layer:
 
 DEPENDENCIES = Layer("dependency layer", "requirements-lambda.txt")
 # Of pyarrow's wheel a third is for those who build against it, or for services that the archive has no use for; with
-# it the layers would not fit into Lambda's 250 MB (docs/decisions/0025).
+# it the layers would come to 249 of Lambda's 250 MB (docs/decisions/0025).
 ARCHIVE = Layer(
     "archive layer",
     "requirements-archive.txt",

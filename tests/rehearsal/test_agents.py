@@ -6,12 +6,14 @@ import json
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from db_migration.archive.parquet import read_file
 from loglineos.aws.schedules import fire
-from tests.rehearsal.kit import LOADER, Rehearsal, Release
+from tests.rehearsal.kit import LOADER, MEMORY, Rehearsal, Release
 from tests.stage0_loader.provider_server import KEY, ProviderServer, provider_server, says
 
 RUN_CODE, PROVIDER_EXEC = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000005"
@@ -159,6 +161,38 @@ def test_once_it_is_made_a_429_is_tried_again_and_the_answer_kept(deployed: Rehe
         output["span_id"],
     )
     assert kept == [("provider_execution", "complete", "2")]
+
+
+def test_what_is_sealed_is_archived_in_the_bucket_and_nothing_older_by_schedule(
+    deployed: Rehearsal, tmp_path: Path
+) -> None:
+    deployed.remember("not secret")
+    whisper = {"action": "store", "content": "only for me", "sensitivity": "secret"}
+    assert deployed.boot(MEMORY, whisper)["ok"]
+    by_hand(deployed, {"action": "checkpoint"})
+    (answer,) = fire(deployed.endpoint, "loglineos-monthly-archive")
+    assert (answer["body"]["ok"], answer["body"]["sealed"], answer["body"]["ranges"]) == (True, 0, [])
+    result = by_hand(deployed, {"action": "archive", "older_than_days": 0})
+    (made,) = result["ranges"]
+    (file,) = made["files"]
+    assert (result["more"], made["to"], file["count"]) == (False, result["archived"], result["archived"])
+    recorded = deployed.sql("SELECT metadata -> 'files' FROM ledger.universal_registry WHERE entity_type = 'archive'")
+    assert recorded == [([file],)]
+    location = deployed.client("s3").list_buckets()["Buckets"]
+    (bucket,) = (one["Name"] for one in location if one["Name"].startswith("loglineos-archive-"))
+    deployed.client("s3").download_file(bucket, file["name"], str(tmp_path / "spans.parquet"))
+    archived = list(read_file(tmp_path / "spans.parquet", file["name"]))
+    assert len(archived) == file["count"]
+    assert sum("not secret" in str(row) for row in archived) >= 1
+    assert [row for row in archived if "only for me" in str(row)] == []
+
+
+def by_hand(deployed: Rehearsal, event: dict[str, Any]) -> dict[str, Any]:
+    """An action of db-deploy."""
+    answer = deployed.client("lambda").invoke(FunctionName="loglineos-db-deploy", Payload=json.dumps(event))
+    body: dict[str, Any] = json.loads(answer["Payload"].read())
+    assert body["ok"], body
+    return body
 
 
 def test_the_key_is_in_no_span_and_no_log(deployed: Rehearsal) -> None:
