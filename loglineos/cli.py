@@ -20,8 +20,9 @@ from loglineos.drill_commands import drill
 from loglineos.era_commands import era
 from loglineos.fsck_command import fsck_command
 from loglineos.function_commands import function
+from loglineos.health.command import health
 from loglineos.key_commands import keys
-from loglineos.ledger_commands import append, boot, health, migrate, query, seed, timeline
+from loglineos.ledger_commands import append, boot, migrate, query, seed, timeline
 from loglineos.local.postgres import LocalPostgresError
 from loglineos.local_commands import down, status, up
 from loglineos.login_commands import check_url, login, logout

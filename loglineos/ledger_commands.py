@@ -184,21 +184,3 @@ def timeline(follow: bool, limit: int, entity_type: str | None, user: str, tenan
         after, header = body["cursor"], False
         if len(body["spans"]) < 1000:
             time.sleep(FOLLOW_PAUSE_S)
-
-
-@click.command()
-@json_option
-def health(as_json: bool) -> None:
-    """Check the ledger, the manifest and each kernel that it lists."""
-    output = Output(as_json)
-    body = choose_backend().load({"action": "health"})
-    if as_json:
-        output.json(body)
-        return
-    output.line(f"ledger    {body['database']}")
-    output.line(f"manifest  seq {body['manifest']['seq']}, {body['manifest']['proof']}")
-    if sandbox := body.get("sandbox"):  # over HTTPS it is not told
-        output.line(f"sandbox   {sandbox.get('problem') or 'seccomp ' + sandbox['seccomp']}")
-    output.table(
-        ["kernel", "seq", "proof", "id"], [(k["name"], k["seq"], k["proof"], k["id"]) for k in body["kernels"]]
-    )

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Valida
 from ledger.errors import InvalidInput
 from ledger.span import Hash, Word, first_problem
 
+from .xray.action import NEWEST, SECTIONS
+
 
 class Event(BaseModel):
     """Fields that every action shares."""
@@ -80,7 +82,18 @@ class Era(Event):
     reason: Annotated[Word, Field(max_length=1000)] | None = None
 
 
-Request = Migrate | Seed | Query | Queue | Keys | Checkpoint | Archive | Era
+class Xray(Event):
+    """What an operator wants to know: the named sections, all of them by default.
+
+    `verify`: of how many of the newest spans hash and signature are recomputed, for two seconds at most.
+    """
+
+    action: Literal["xray"]
+    sections: Annotated[list[Literal[SECTIONS]], Field(min_length=1)] = list(SECTIONS)  # type: ignore[valid-type]
+    verify: Annotated[StrictInt, Field(ge=0, le=1_000_000)] = NEWEST
+
+
+Request = Migrate | Seed | Query | Queue | Keys | Checkpoint | Archive | Era | Xray
 _ACTIONS: dict[str, type[Request]] = {
     "migrate": Migrate,
     "seed": Seed,
@@ -90,6 +103,7 @@ _ACTIONS: dict[str, type[Request]] = {
     "checkpoint": Checkpoint,
     "archive": Archive,
     "era": Era,
+    "xray": Xray,
 }
 
 

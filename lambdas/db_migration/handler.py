@@ -1,4 +1,4 @@
-"""loglineos-db-migration: the actions of manual section 3, and `queue`, `keys`, `checkpoint`, `archive`, `era`."""
+"""loglineos-db-migration: `migrate`, `seed`, `query` (manual section 3), and what its operators ask beside them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
 from .era import begin_era, show_eras
-from .event import Archive, Checkpoint, Era, Keys, Migrate, Query, Queue, Request, Seed, parse_event
+from .event import Archive, Checkpoint, Era, Keys, Migrate, Query, Queue, Request, Seed, Xray, parse_event
 from .keys import show_keys, show_retirement
 from .migrations import migrate, read_migrations, state_of
 from .notary.rebuild import rebuild
@@ -27,6 +27,7 @@ from .query import TIMEOUT_S, run_query
 from .queue import rebuild_queue, show_queue
 from .rows import read_rows
 from .seed import seed, summary
+from .xray.action import xray
 
 logger = Logger(service="loglineos-db-migration")
 
@@ -75,6 +76,8 @@ def perform(request: Request, environment: Mapping[str, str]) -> dict[str, Any]:
         case Era():
             with connect(Target.from_environment(environment, role=None)) as connection:
                 return {"eras": begin_era(connection, request.reason) if request.reason else show_eras(connection)}
+        case Xray():
+            return xray(environment, request.sections, request.verify)
 
 
 def _migrate(request: Migrate, environment: Mapping[str, str]) -> dict[str, Any]:

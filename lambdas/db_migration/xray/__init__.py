@@ -1,0 +1,1 @@
+"""What an operator wants to know of a ledger, read with bounded statements: the facts of `health` and `xray`."""

@@ -1,0 +1,1 @@
+"""`loglineos xray`: the ledger seen through: terminal, JSON, one self-contained page."""
