@@ -29,7 +29,9 @@ from loglineos.login_commands import check_url, login, logout
 from loglineos.proof_commands import prove_command, verify_command
 from loglineos.queue_commands import queue
 from loglineos.recovery_commands import pitr, snapshot
+from loglineos.routine.command import routine
 from loglineos.tenant_commands import tenant
+from loglineos.xray.command import xray
 from stacks.environment import ENVIRONMENTS
 
 FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
@@ -56,6 +58,8 @@ for _command in (
     append,
     timeline,
     health,
+    xray,
+    routine,
     queue,
     keys,
     archive,

@@ -89,6 +89,8 @@ class DatabaseStack(LedgerStack):
                 "rds.force_ssl": "1" if environment.database_tls else "0",
                 "max_connections": str(environment.max_connections),
                 "log_min_duration_statement": "1000",
+                # What RDS loads anyway, said so that `loglineos xray` can rely on it: statements by the time they take.
+                "shared_preload_libraries": "pg_stat_statements",
             },
             removal_policy=removal_of(environment),  # a kept instance is a member of it
         )

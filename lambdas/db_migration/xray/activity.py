@@ -36,8 +36,9 @@ names AS (
    WHERE entity_type = 'function' AND visibility = 'public' AND tenant_id = 'system' ORDER BY id, seq DESC)
 SELECT coalesce(names.name, kernel, 'function') AS kernel, count(*) AS executions,
        count(*) FILTER (WHERE status <> 'complete') AS failed,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) AS p50_ms,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) AS p95_ms, max(duration_ms) AS max_ms
+       round(percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms)::numeric, 1) AS p50_ms,
+       round(percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms)::numeric, 1) AS p95_ms,
+       max(duration_ms) AS max_ms
   FROM newest LEFT JOIN names ON names.id = kernel
  WHERE entity_type = 'execution' AND at > statement_timestamp() - interval '24 hours'
  GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 50

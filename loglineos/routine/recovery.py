@@ -1,0 +1,84 @@
+"""Drills and audits that other commands carry out, and what only a person can do."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from loglineos.health import ledger
+from loglineos.health.finding import Finding
+from loglineos.routine.access import database_users
+from loglineos.routine.task import Outcome, Round, checked
+from loglineos.xray.report import build
+
+DRILL_S: Final = 30 * 60.0
+FSCK_S: Final = 60 * 60.0
+# What a command says that reads the database itself, where only a tunnel leads to it.
+TUNNEL: Final = "set DATABASE_URL"
+
+
+def drill(round_: Round) -> Outcome:
+    """A backup restored into a PostgreSQL of its own, proved and booted: `loglineos drill`."""
+    by_hand = "run `loglineos drill` on a machine that reaches the database, with DATABASE_URL set to it"
+    if not round_.drill:
+        return Outcome("person", f"left out by --no-drill: {by_hand}")
+    if "drill" not in round_.others.known:
+        return Outcome("person", f"restore the newest backup into an empty database and look at it: {by_hand}")
+    ended = round_.others.command("drill", "--json", timeout_s=DRILL_S)
+    if ended.code == 0:
+        report = _json(ended.output)
+        return Outcome("done", f"a backup was restored and proved; report {report.get('report', '')}".strip())
+    if TUNNEL in ended.error:
+        return Outcome("person", f"the database is not reached from here: {by_hand}")
+    failed = Finding("drill", "failure", ended.last, "`loglineos drill` again; its report says how far it came.")
+    return Outcome("failed", "the drill failed", [failed])
+
+
+def recovery(round_: Round) -> Outcome:
+    """The whole disaster: the drill here; on AWS also a restore to a point in time, which costs money and a person."""
+    done = drill(round_)
+    if not round_.facts.on_aws or done.state == "failed":
+        return done
+    said = (f"{done.said}; and restore to a point in time: `{round_.facts.command} pitr --help`, look at the restored"
+            " instance, then delete it")  # fmt: skip
+    return Outcome("person", said, done.findings)
+
+
+def costs(round_: Round) -> Outcome:
+    """Manual 9.4, "Revisão de custos AWS"."""
+    if not round_.facts.deployed:
+        return Outcome("done", "there is no AWS account to be billed")
+    month = f"{round_.facts.now:%Y-%m}-01"
+    return Outcome("person", "compare the bill with docs/deploy.md, What it costs a month: `aws ce get-cost-and-usage"
+                   f" --time-period Start={month},End={round_.facts.now:%Y-%m-%d} --granularity MONTHLY"
+                   " --metrics UnblendedCost --group-by Type=TAG,Key=environment`")  # fmt: skip
+
+
+def security(round_: Round) -> Outcome:
+    """Manual 9.4, "Security audit completo": every span recomputed, privileges, keys."""
+    facts = round_.facts
+    report = build(facts, round_.storage_gb)
+    findings = [
+        *ledger.manifest(facts), *ledger.kernels(facts), *ledger.signing(facts), *database_users(facts),
+        *(Finding(**one) for one in report["findings"] if one["check"] == "integrity"),
+    ]  # fmt: skip
+    by_hand = "`loglineos fsck` on a machine that reaches the database"
+    if "fsck" not in round_.others.known:
+        outcome = checked("a sample was recomputed", findings)
+        return outcome if outcome.state == "failed" else Outcome("person", f"all spans: {by_hand}", findings)
+    ended = round_.others.command("fsck", "--json", timeout_s=FSCK_S)
+    if ended.code != 0 and TUNNEL in ended.error:
+        outcome = checked("a sample was recomputed", findings)
+        return outcome if outcome.state == "failed" else Outcome("person", f"all spans: {by_hand}", findings)
+    level, said = ("ok", "every span is what it was") if ended.code == 0 else ("failure", ended.last)
+    findings.append(Finding("fsck", "ok" if level == "ok" else "failure", said,
+                            "" if level == "ok" else "`loglineos fsck` names what is wrong."))  # fmt: skip
+    return checked("privileges, keys and every span", findings)
+
+
+def _json(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
