@@ -84,7 +84,9 @@ for _command in (
 def main() -> None:
     """The entry point: every error is one readable line on standard error."""
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)  # of a command that ended by click's Exit: not raised, but answered
+        if isinstance(code, int) and code:
+            sys.exit(code)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
