@@ -113,7 +113,7 @@ def storage(facts: Facts) -> Iterator[Finding]:
             if level == "ok"
             else f"Plan archiving: `{facts.command} archive`; `{facts.command} xray` says when it is full."
         )
-        yield Finding("storage", level, f"{share:.0%} of {allocated} GiB used; {database}", remedy)
+        yield Finding("storage", level, f"{share:.0%} of {allocated:g} GiB used; {database}", remedy)
     if measured["frozen_age"] > FREEZE_WARNING * WRAPAROUND / 2:
         yield Finding("transaction ids", "failure", f"{measured['frozen_age']:,} since the last freeze",
                       "Run VACUUM (FREEZE) as the owner, and end the transactions that hold it back.")  # fmt: skip

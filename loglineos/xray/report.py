@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from loglineos.health import functions, keeping, ledger, work
@@ -16,8 +17,10 @@ NEVER_DROP = "never scanned since the counters began; before dropping it, see th
 
 def build(facts: Facts, storage_gb: float | None) -> Report:
     """All of it, as `--json` answers it."""
-    allocated = facts.aws.get("instance", {}).get("AllocatedStorage")
-    storage = storage_gb if storage_gb is not None else allocated
+    if storage_gb is not None:
+        instance = {**facts.aws.get("instance", {}), "AllocatedStorage": storage_gb}
+        facts = replace(facts, aws={**facts.aws, "instance": instance})
+    storage = facts.aws.get("instance", {}).get("AllocatedStorage")
     report: Report = {
         "made_at": facts.now.isoformat(timespec="seconds"),
         "ledger": facts.loader.get("database") or facts.command,

@@ -6,6 +6,7 @@ A story in order. Asserted is what AWS's API and SQL say afterwards.
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from tests.aws.readback import unreadable
 from tests.rehearsal.kit import (
     LOADER,
     MEMORY,
+    MIGRATION,
     PROMPT,
     TEMPLATES,
     WELCOME,
@@ -118,6 +120,67 @@ aws lambda invoke \
         output["memory"]["memory_id"],
     )
     assert stored == [("do terminal", "edge:stage0", "system")]
+
+
+# -- what its operator sees
+
+AGENTS = ("00000000-0000-4000-8000-000000000002", "00000000-0000-4000-8000-000000000003",
+          "00000000-0000-4000-8000-000000000004")  # fmt: skip
+CLI = "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()"
+
+
+def operate(deployed: Rehearsal, command: str) -> tuple[int, dict[str, Any]]:
+    """`loglineos --env prod …` with `--json`: its exit code and answer. `local` carries prod's names."""
+    done = deployed.shell(f'"{sys.executable}" -c "{CLI}" --env prod {command} --json 2>&1')
+    assert done.text.startswith("{"), done.text
+    answer: dict[str, Any] = json.loads(done.text)
+    return done.code, answer
+
+
+def test_health_is_well_once_the_schedules_have_run(deployed: Rehearsal) -> None:
+    for kernel in AGENTS:
+        event = {"action": "boot", "boot_function_id": kernel, "input": {}}
+        deployed.client("lambda").invoke(FunctionName=LOADER, Payload=json.dumps(event))
+    code, answer = operate(deployed, "health")
+    found = {finding["check"]: finding for finding in answer["findings"]}
+    failing = [finding for finding in answer["findings"] if finding["level"] == "failure"]
+    assert (code, failing) == (0, []), failing
+    for check in ("function db-deploy", "schema", "migrations", "kernel memory_store_kernel", "last boot", "storage"):
+        assert found[check]["level"] == "ok", found[check]
+    assert "of 20 GiB used" in found["storage"]["said"]
+
+
+def test_xray_sees_the_deployed_ledger(deployed: Rehearsal) -> None:
+    code, answer = operate(deployed, "xray")
+    assert code == 0, answer["findings"]
+    assert answer["spans"]["total"] == len(deployed.spans())
+    assert (answer["integrity"]["broken"], answer["structure"]["differences"]) == (0, [])
+    assert answer["growth"]["storage_gb"] == 20
+
+
+def test_the_daily_routine_reads_the_deployed_logs(deployed: Rehearsal) -> None:
+    deployed.client("lambda").invoke(
+        FunctionName=MIGRATION, Payload=json.dumps({"action": "query", "sql": "SELECT nothing"})
+    )
+    code, answer = operate(deployed, "routine daily")
+    assert code == 0, answer
+    (errors,) = [task for task in answer["tasks"] if task["manual"] == "Revisar erros no CloudWatch"]
+    assert errors["said"].endswith("errors in 24 h in 3 of 3 logs")
+    assert any("ERROR request failed: query_failed" in detail for detail in errors["details"]), errors
+
+
+def test_the_monthly_audit_finds_what_somebody_gave_a_role(deployed: Rehearsal) -> None:
+    audit = "Audit de acessos (IAM, DB users)"
+    _, answer = operate(deployed, "routine monthly")
+    assert {task["manual"]: task["state"] for task in answer["tasks"]}[audit] == "done", answer
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+    given = {"RoleName": "loglineos-lambda-role", "PolicyName": "quick-fix"}
+    deployed.client("iam").put_role_policy(**given, PolicyDocument=json.dumps(document))
+    code, answer = operate(deployed, "routine monthly")
+    deployed.client("iam").delete_role_policy(**given)
+    (task,) = [task for task in answer["tasks"] if task["manual"] == audit]
+    assert (code, task["state"]) == (1, "failed")
+    assert any("--policy-name quick-fix" in finding["remedy"] for finding in task["findings"])
 
 
 # -- nothing new

@@ -60,6 +60,7 @@ def test_parameters(each: Any, properties: Any) -> None:
         assert group["Family"] == "postgres18"
         assert group["Parameters"]["rds.force_ssl"] == ("1" if environment.database_tls else "0")
         assert group["Parameters"]["max_connections"] == str(environment.max_connections)
+        assert group["Parameters"]["shared_preload_libraries"] == "pg_stat_statements"
 
 
 def test_instances_lie_in_isolated_subnets(each: Any, properties: Any) -> None:
