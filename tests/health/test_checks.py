@@ -135,7 +135,7 @@ def test_no_trusted_key_is_a_warning(ward: Ward) -> None:
 
 
 def test_migrations_that_are_pending_or_ahead(ward: Ward) -> None:
-    last = "'0014_statement_statistics.sql'"
+    last = "'0013_statement_statistics.sql'"
     row = ward.ledger.execute("postgres", f"SELECT sha256 FROM app.schema_migration WHERE name = {last}")[0]["sha256"]
     again = f"INSERT INTO app.schema_migration VALUES ({last}, '{row}', 'pre', false)"
     with broken(ward, f"DELETE FROM app.schema_migration WHERE name = {last}", again):
