@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from db_migration.handler import answer
-from db_migration.xray import count
+from db_migration.xray import action, count
 from db_migration.xray.action import SECTIONS
 from db_migration.xray.integrity import integrity
 from db_migration.xray.reader import Reader, section
@@ -146,6 +146,11 @@ def test_a_statement_that_takes_too_long_is_a_fact(reader: Reader) -> None:
     assert found == {"unknown": "a statement took longer than 5 s and was stopped"}
     assert time.monotonic() - started < 10
     assert section(lambda: reader.row("SELECT 1 AS n")) == {"n": 1}
+
+
+def test_sections_that_no_time_is_left_for_say_so(busy: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(action, "BUDGET_S", -1.0)
+    assert seen(busy, "spans")["spans"]["unknown"].endswith("ask for it alone")
 
 
 def test_what_readonly_may_not_see_is_a_fact_too_and_it_writes_nothing(reader: Reader) -> None:
