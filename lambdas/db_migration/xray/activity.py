@@ -75,12 +75,12 @@ def alerts(reader: Reader) -> Section:
 
 # Manual 5.2, as it is written there but for the number of spans that are read.
 _DASHBOARD: Final[LiteralString] = """
-SELECT to_char(date_trunc('hour', at AT TIME ZONE 'UTC'), 'YYYY-MM-DD"T"HH24:00:00"Z"') AS hour, status,
-       count(*) AS executions
+SELECT to_char(date_trunc('hour', at AT TIME ZONE 'UTC'), 'YYYY-MM-DD"T"HH24:00:00"Z"') AS hour,
+       left(status, 50) AS status, count(*) AS executions
   FROM (SELECT at, entity_type, status, is_deleted FROM ledger.universal_registry WHERE position >= 0
          ORDER BY era DESC, xid DESC, position DESC LIMIT %(newest)s) newest
  WHERE entity_type = 'execution' AND at > statement_timestamp() - interval '24 hours' AND NOT is_deleted
- GROUP BY 1, 2 ORDER BY 1 DESC, 2
+ GROUP BY 1, 2 ORDER BY 1 DESC, 2 LIMIT 500
 """
 _MEMORIES: Final[LiteralString] = """
 SELECT tenant_id, count(*) AS memory_count, sum(length(metadata ->> 'content')) AS total_bytes

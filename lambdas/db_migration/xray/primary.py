@@ -25,11 +25,11 @@ SELECT count(*) FILTER (WHERE status = 'scheduled') AS pending, count(*) FILTER 
 _POLICIES: Final[LiteralString] = """
 SELECT p.id, p.seq, p.tenant_id, p.owner_id, p.on_demand, p.behind, p.ran_at,
        extract(epoch FROM statement_timestamp() - p.ran_at)::float AS waited_s,
-       (SELECT r.name FROM ledger.universal_registry r WHERE r.id = p.id AND r.seq = p.seq) AS name
+       (SELECT left(r.name, 200) FROM ledger.universal_registry r WHERE r.id = p.id AND r.seq = p.seq) AS name
   FROM ledger_idx.policy p WHERE p.active ORDER BY p.ran_at LIMIT 200
 """
 _PUBLISHED: Final[LiteralString] = """
-SELECT r.who, r.at, r.public_key FROM ledger.universal_registry r WHERE r.id = %s AND r.seq = %s
+SELECT left(r.who, 200) AS who, r.at, r.public_key FROM ledger.universal_registry r WHERE r.id = %s AND r.seq = %s
 """
 # A cursor is never older than its policy; what it holds is the place up to which the policy has seen the ledger.
 _CURSOR: Final[LiteralString] = """
