@@ -15,11 +15,7 @@ from typing import Any
 
 import pytest
 
-from ledger.append import insert_sealed
-from ledger.ids import derived_id
-from ledger.proof import parse_signing_key, public_key_of, seal
-from ledger.read import cursor_of, span_of
-from ledger.span import parse_span
+from ledger.proof import parse_signing_key, public_key_of
 from tests.conftest import TestLedger
 
 ROOT = Path(__file__).parents[2]
@@ -111,25 +107,9 @@ class Clone:
         (key,) = [k["public_key"] for k in self.keys().values() if (k["use"], k["state"]) == (use, "in force")]
         return str(key)
 
-    def seal_all(self, size: int, seq: int) -> None:
-        """A checkpoint span of everything, by the checkpoint key in force."""
-        private = json.loads((self.folder / "local" / "keys.json").read_text())["checkpoint_key"]
-        span_id = derived_id("checkpoint", "loglineos-local")
-        with self.ledger.connect("admin") as connection:
-            rows = connection.execute(
-                "SELECT * FROM ledger.universal_registry ORDER BY era, xid, position DESC"
-            ).fetchall()
-            before = [row["curr_hash"] for row in rows if row["id"] == span_id and row["seq"] == seq - 1]
-            end = str(max(cursor_of(span_of(row)) for row in rows))
-            span = parse_span(
-                {
-                    "id": span_id, "seq": seq, "entity_type": "checkpoint", "who": "notary", "did": "sealed",
-                    "this": "ledger", "at": "2026-01-31T12:00:00Z", "owner_id": "notary", "tenant_id": "system",
-                    "visibility": "tenant", "status": "active", "metadata": {"size": size, "end": end},
-                    "prev_hash": before[0] if before else None,
-                }
-            )  # fmt: skip
-            insert_sealed(connection, [seal(span, parse_signing_key(private, "checkpoint_key"))])
+    def sealed_size(self) -> int:
+        """Of the newest checkpoint."""
+        return int(json.loads(self.run("loglineos checkpoint show --json"))["size"])
 
 
 @pytest.fixture
@@ -182,7 +162,7 @@ def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
     proofs = json.loads(clone.run("loglineos timeline --type execution --json"))["spans"]
     assert {(span["public_key"], span["proof"]) for span in proofs} == {(old_loader, "signed"), (loader, "signed")}
 
-    clone.seal_all(50, 0)
+    clone.run("loglineos checkpoint")
     old_checkpoint = clone.in_force("checkpoint")
     clone.run(rotate_checkpoint)
     assert clone.keys()[old_checkpoint]["trusted_by"] == "manifest seq 7"
@@ -203,15 +183,17 @@ def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
         assert said in " ".join(clone.run(f"loglineos keys retire {words}", expect=code).split())
     before = (clone.folder / "row/manifest/03-manifest.ndjson").read_text()
     assert before.count("\n") == 4, "what is refused writes nothing"
-    clone.seal_all(60, 1)
-    clone.run(retire.split("\n", 1)[1])
-    assert clone.keys()[old_loader]["state"] == "retired from size 60 on"
+    clone.run(retire)
+    size = clone.sealed_size()
+    assert clone.keys()[old_loader]["state"] == f"retired from size {size} on"
+    assert "is retired" in clone.run(f"loglineos keys retire {old_loader} --from-size {size} --key next.key")
+    assert clone.keys()[old_checkpoint]["spans"] == clone.keys()[clone.in_force("checkpoint")]["spans"] == 1
 
-    clone.said["SIZE"] = "60"
+    clone.said["SIZE"] = str(size)
     clone.run(theft)
     clone.environment["TRUSTED_ROW_KEYS"] = clone.said["NEXT_PUBLIC"]
     clone.run("loglineos seed")
-    assert clone.keys()[release]["state"] == "retired from size 60 on"
+    assert clone.keys()[release]["state"] == f"retired from size {size} on"
     health = json.loads(clone.run("loglineos health --json"))
     assert {kernel["proof"] for kernel in health["kernels"]} == {"signed"}, "what it signed in its time runs on"
     boot(clone)
