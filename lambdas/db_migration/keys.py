@@ -14,6 +14,8 @@ from ledger.read import Cursor, span_of
 from ledger.secret import read_secret
 from tlog.note import NoteKey
 
+from .notary.settings import keys_before
+
 # What is counted of what the loader signs, and of what is sealed: rows are few, so all of them are.
 COUNTED: Final = 100_000
 _VERSIONS: Final[LiteralString] = "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq"
@@ -62,8 +64,11 @@ def key_ring(connection: Connection, environment: Mapping[str, str]) -> KeyRing:
     """The keys that count in this ledger. Raises Misconfigured."""
     current = log_key(environment)
     rows = parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS")
+    sealed = {current.public_key.hex()} if current else set[str]()
+    if before := environment.get("CHECKPOINT_KEYS_BEFORE"):
+        sealed |= keys_before(before, environment.get("LOG_ORIGIN", ""))
     versions = [span_of(row) for row in connection.execute(_VERSIONS, [MANIFEST_ID])]
-    return KeyRing.build({"row": rows, "checkpoint": [current.public_key.hex()] if current else []}, versions)
+    return KeyRing.build({"row": rows, "checkpoint": sealed}, versions)
 
 
 def show_keys(connection: Connection, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -155,3 +155,5 @@ def test_a_retirement_is_placed_by_a_checkpoint_and_says_what_it_would_undo(ledg
     assert (error["field"], "loglineos checkpoint" in error["message"]) == ("from_size", True)
     checkpoint(ledger, 2, 32, str(END), key=NEXT)
     assert keys(ledger, retire=L)["error"]["code"] == "verification_failed", "another key has signed it"
+    known = answer({"action": "keys", "retire": L}, ledger.environment | LOG | {"CHECKPOINT_KEYS_BEFORE": N})
+    assert known["retired_at"]["size"] == 32

@@ -55,7 +55,7 @@ class Settings:
                 " has it, loglineos-db-migration has not"
             )
         key = parse_signing_key(private, "CHECKPOINT_KEY")
-        before = _keys_before(environment.get("CHECKPOINT_KEYS_BEFORE", ""), origin)
+        before = keys_before(environment.get("CHECKPOINT_KEYS_BEFORE", ""), origin)
         return cls(
             origin=origin,
             key=key,
@@ -89,7 +89,7 @@ class Settings:
         return ring
 
 
-def _keys_before(text: str, origin: str) -> frozenset[str]:
+def keys_before(text: str, origin: str) -> frozenset[str]:
     """Public keys in hex, from hex or verification keys."""
     found = set()
     for part in (part.strip() for part in text.split(",") if part.strip()):
