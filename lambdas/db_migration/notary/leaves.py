@@ -59,18 +59,19 @@ def leaves(connection: Connection, after: Cursor, limit: int) -> Iterator[Leaf]:
         LedgerError: the database's own.
     """
     while limit > 0:
-        page = min(limit, PAGE)
-        rows = _page(connection, after, page)
+        asked = min(limit, PAGE)
+        rows = page(connection, after, asked)
         for row in rows:
             leaf = _leaf(row)
             after = leaf.cursor
             yield leaf
-        if len(rows) < page:
+        if len(rows) < asked:
             return
-        limit -= page
+        limit -= asked
 
 
-def _page(connection: Connection, after: Cursor, limit: int) -> list[Row]:
+def page(connection: Connection, after: Cursor, limit: int) -> list[Row]:
+    """The next rows, as they are stored."""
     given = [after.era, str(after.xid), after.position, limit]
     try:
         return connection.execute(_SPANS, given, prepare=True).fetchall()
