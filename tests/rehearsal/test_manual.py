@@ -20,7 +20,14 @@ from ledger.ids import MANIFEST_ID
 from ledger.keys import KeyRing
 from ledger.read import span_of
 from ledger.span import Span
+from ledger.storage import storage_at
+from loglineos.aws.schedules import fire
 from tests.rehearsal.kit import LOADER, MEMORY, PROMPT, Done, Rehearsal, Release, released_rows
+from tlog.checkpoint import open_checkpoint
+from tlog.merkle import inclusion_path
+from tlog.note import NoteKey
+from tlog.proofs import InclusionProof
+from tlog.tiles import Tree
 
 DATABASE = "loglineos-prod"
 
@@ -317,6 +324,31 @@ def test_rotate_the_loaders_key(deployed: Rehearsal) -> None:
     ring = KeyRing.build({}, [span for span in spans(deployed) if span.id == MANIFEST_ID])
     assert (newest.public_key, {span.public_key for span in older}) == (made["public_key"], {old})
     assert all(ring.verify(span, "loader") for span in (newest, *older))
+
+
+# -- The log over the ledger (docs/checkpoints.md)
+
+
+def test_the_schedule_seals_and_the_bucket_alone_proves_it(deployed: Rehearsal) -> None:
+    deployed.remember("para selar")
+    (answer,) = fire(deployed.endpoint, "loglineos-checkpoint")
+    assert answer["body"]["ok"], answer
+    newest, key = answer["body"]["newest"], NoteKey.parse(answer["body"]["public_key"])
+    bucket = answer["body"]["log"]
+    listed = deployed.shell(f"aws s3 ls {bucket}/ && aws s3 cp {bucket}/checkpoint checkpoint")
+    assert listed.code == 0, listed.text
+    assert {"checkpoint", "checkpoints/", "tile/"} <= set(listed.text.split())
+    checkpoint = open_checkpoint((deployed.home / "checkpoint").read_text(), [key])
+    assert (checkpoint.size, checkpoint.root.hex()) == (newest["size"], newest["root"])
+    ledger = spans(deployed)
+    last = ledger[checkpoint.size - 1]
+    tree = Tree(storage_at(bucket, deployed.client("s3")), checkpoint.size)
+    path = inclusion_path(checkpoint.size - 1, checkpoint.size, tree.subtree)
+    note = (deployed.home / "checkpoint").read_text()
+    proof = InclusionProof.parse(str(InclusionProof(checkpoint.size - 1, tuple(path), note)))
+    assert proof.verify(bytes.fromhex(last.curr_hash or ""), [key]) == checkpoint
+    (again,) = fire(deployed.endpoint, "loglineos-checkpoint")
+    assert (again["body"]["sealed"], again["body"]["busy"]) == ([], False)
 
 
 def spans(deployed: Rehearsal) -> list[Span]:
