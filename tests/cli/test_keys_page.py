@@ -15,11 +15,15 @@ from typing import Any
 
 import pytest
 
+from db_migration.rows import read_rows
+from ledger.ids import MANIFEST_ID
 from ledger.proof import parse_signing_key, public_key_of
 from tests.conftest import TestLedger
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "keys.md").read_text(encoding="utf-8")
+RELEASED = read_rows(ROOT / "row")
+ROWS, SEQ = sum(map(len, RELEASED.values())), RELEASED[MANIFEST_ID][-1].seq
 BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -120,82 +124,102 @@ def clone(empty: TestLedger, tmp_path: Path) -> Iterator[Clone]:
 
 
 def boot(clone: Clone) -> None:
-    clone.run(
-        'loglineos boot prompt_fetch_kernel --input \'{"name":"welcome_message","variables":{"user_name":"Ana"}}\''
-    )
+    """Manifest and kernel are signed by keys that count."""
+    given = json.dumps({"name": "welcome_message", "variables": {"user_name": "Ana"}})
+    booted = json.loads(clone.run(f"loglineos boot prompt_fetch_kernel --json --input '{given}'"))
+    assert booted["proof"] == "signed"
 
 
 def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
     offline, rotate_row, seed, rotate_loader, rotate_checkpoint, retire, theft = BLOCKS
-
-    offline_lines = offline.splitlines()
-    clone.run("\n".join(offline_lines[:2]))
-    release = clone.said["RELEASE_PUBLIC"] = clone.public("release.key")
-    assert "All 23 rows are signed" in clone.run(offline_lines[2])
-    clone.environment["TRUSTED_ROW_KEYS"] = release
-    clone.run("loglineos migrate\nloglineos seed")
-    assert "manifest  seq 4, signed" in clone.run("loglineos health")
-    first = clone.keys()
-    assert (first[release]["trusted_by"], first[release]["spans"]) == ("configuration", 23)
-
-    assert "manifest seq 5 (signed)" in clone.run(rotate_row)
+    sign_offline(clone, offline)
+    assert f"manifest seq {SEQ + 1} (signed)" in clone.run(rotate_row)
     assert "already" in clone.run(rotate_row.splitlines()[1]), "a second time it changes nothing"
     clone.run(seed)
     clone.said["NEXT_PUBLIC"] = clone.public("next.key")
-    assert clone.keys()[clone.said["NEXT_PUBLIC"]]["trusted_by"] == "manifest seq 5"
+    assert clone.keys()[clone.said["NEXT_PUBLIC"]]["trusted_by"] == f"manifest seq {SEQ + 1}"
+    change_loader_key(clone, rotate_loader)
+    clone.run("loglineos checkpoint")
+    old_checkpoint = clone.in_force("checkpoint")
+    clone.run(rotate_checkpoint)
+    assert clone.keys()[old_checkpoint]["trusted_by"] == f"manifest seq {SEQ + 3}"
+    assert clone.in_force("checkpoint") != old_checkpoint
+    what_is_not_retired(clone)
+    size = retire_loader_key(clone, retire)
+    assert clone.keys()[old_checkpoint]["spans"] == clone.keys()[clone.in_force("checkpoint")]["spans"] == 1
+    clone.said["SIZE"] = str(size)
+    after_a_theft(clone, theft)
 
+
+def sign_offline(clone: Clone, block: str) -> None:
+    """And deploy what was signed to a new ledger."""
+    new, sign, check = block.splitlines()
+    clone.run(f"{new}\n{sign}")
+    release = clone.said["RELEASE_PUBLIC"] = clone.public("release.key")
+    assert f"All {ROWS} rows are signed" in clone.run(check)
+    clone.environment["TRUSTED_ROW_KEYS"] = release
+    clone.run("loglineos migrate\nloglineos seed")
+    first = clone.keys()
+    assert (first[release]["trusted_by"], first[release]["spans"]) == ("configuration", ROWS)
+
+
+def change_loader_key(clone: Clone, block: str) -> None:
+    """By the page's two steps; what came before it stays valid."""
     boot(clone)
-    old_loader = clone.said["OLD_LOADER_PUBLIC"] = clone.in_force("loader")
-    new, announce, deploy, force, remove, show = rotate_loader.splitlines()
+    old = clone.said["OLD_LOADER_PUBLIC"] = clone.in_force("loader")
+    new, announce, deploy, force, remove, show = block.splitlines()
     clone.run(new)
     loader = clone.public("loader.key")
-    assert "manifest seq 6 (signed)" in clone.run(announce)
-    assert "deploy" in clone.run(force, expect=1), "not before the ledger knows both"
-    assert "the ledger's is seq 5" in clone.run(announce, expect=1)
+    assert f"manifest seq {SEQ + 2} (signed)" in clone.run(announce)
+    assert f"the ledger's is seq {SEQ + 1}" in clone.run(force, expect=1), "not before the ledger knows both"
     clone.run(deploy)
     assert "within five minutes" in clone.run(force)
     assert "already" in clone.run(force)
     clone.run(f"{remove}\n{show}")
     boot(clone)
     both = clone.keys()
-    assert (both[old_loader]["spans"], both[loader]["spans"], both[loader]["state"]) == (2, 2, "in force")
+    assert (both[old]["spans"], both[loader]["spans"], both[loader]["state"]) == (2, 2, "in force")
     proofs = json.loads(clone.run("loglineos timeline --type execution --json"))["spans"]
-    assert {(span["public_key"], span["proof"]) for span in proofs} == {(old_loader, "signed"), (loader, "signed")}
+    assert {(span["public_key"], span["proof"]) for span in proofs} == {(old, "signed"), (loader, "signed")}
 
-    clone.run("loglineos checkpoint")
-    old_checkpoint = clone.in_force("checkpoint")
-    clone.run(rotate_checkpoint)
-    assert clone.keys()[old_checkpoint]["trusted_by"] == "manifest seq 7"
-    assert clone.in_force("checkpoint") != old_checkpoint
 
-    assert "is in force" in clone.run(f"loglineos keys retire {loader} --from-size now --key next.key", expect=1)
+def what_is_not_retired(clone: Clone) -> None:
+    """Each is refused with its reason, and nothing is written."""
+    manifest = clone.folder / "row" / "manifest" / "03-manifest.ndjson"
+    before = manifest.read_text()
+    old, release = clone.said["OLD_LOADER_PUBLIC"], clone.said["RELEASE_PUBLIC"]
+    clone.run("loglineos keys new --out stranger.key")
     for words, code, said in (
-        (f"{old_loader} --from-size 0 --key next.key", 1, "2 spans after checkpoint size 0 are signed by this key"),
-        (f"{old_loader} --from-size 49 --key next.key", 1, "expected the size of a checkpoint"),
-        (f"{old_loader} --from-size soon --key next.key", 2, "or now"),
-        (f"{old_loader} --from-size now", 2, "rows have to be signed here"),
-        (f"{old_loader} --from-size now --key stranger.key", 2, "is no row key that counts"),
+        (f"{clone.in_force('loader')} --from-size now --key next.key", 1, "is in force"),
+        (f"{old} --from-size 0 --key next.key", 1, "2 spans after checkpoint size 0 are signed by this key"),
+        (f"{old} --from-size 99999 --key next.key", 1, "expected the size of a checkpoint"),
+        (f"{old} --from-size soon --key next.key", 2, "or now"),
+        (f"{old} --from-size now", 2, "rows have to be signed here"),
+        (f"{old} --from-size now --key stranger.key", 2, "is no row key that counts"),
         (f"{'0' * 64} --from-size now --key next.key", 1, "a public key that the manifest or the configuration names"),
         (f"{release} --from-size now --key release.key --compromised", 2, "a key cannot retire itself"),
     ):
-        if "stranger" in words:
-            clone.run("loglineos keys new --out stranger.key")
         assert said in " ".join(clone.run(f"loglineos keys retire {words}", expect=code).split())
-    before = (clone.folder / "row/manifest/03-manifest.ndjson").read_text()
-    assert before.count("\n") == 4, "what is refused writes nothing"
-    clone.run(retire)
-    size = clone.sealed_size()
-    assert clone.keys()[old_loader]["state"] == f"retired from size {size} on"
-    assert "is retired" in clone.run(f"loglineos keys retire {old_loader} --from-size {size} --key next.key")
-    assert clone.keys()[old_checkpoint]["spans"] == clone.keys()[clone.in_force("checkpoint")]["spans"] == 1
+    assert manifest.read_text() == before
 
-    clone.said["SIZE"] = str(size)
-    clone.run(theft)
+
+def retire_loader_key(clone: Clone, block: str) -> int:
+    """From which checkpoint size on."""
+    old = clone.said["OLD_LOADER_PUBLIC"]
+    clone.run(block)
+    size = clone.sealed_size()
+    assert clone.keys()[old]["state"] == f"retired from size {size} on"
+    assert "is retired" in clone.run(f"loglineos keys retire {old} --from-size {size} --key next.key")
+    return size
+
+
+def after_a_theft(clone: Clone, block: str) -> None:
+    """The deployment names the new key alone, and what the old one signed in its time runs on."""
+    release = clone.said["RELEASE_PUBLIC"]
+    clone.run(block)
     clone.environment["TRUSTED_ROW_KEYS"] = clone.said["NEXT_PUBLIC"]
     clone.run("loglineos seed")
-    assert clone.keys()[release]["state"] == f"retired from size {size} on"
-    health = json.loads(clone.run("loglineos health --json"))
-    assert {kernel["proof"] for kernel in health["kernels"]} == {"signed"}, "what it signed in its time runs on"
+    assert clone.keys()[release]["state"] == f"retired from size {clone.said['SIZE']} on"
     boot(clone)
     clone.run(f"loglineos keys sign row --check --public {release}", expect=1)
     last = f"loglineos keys retire {clone.said['NEXT_PUBLIC']} --from-size now --key next.key --compromised"
