@@ -57,8 +57,9 @@ def _tell(output: Output, said: dict[str, Any], sealed: list[dict[str, Any]]) ->
 
 @checkpoint.command()
 @log_option
+@click.option("--out", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Keep it in a file.")
 @json_option
-def show(log: str | None, as_json: bool) -> None:
+def show(log: str | None, out: Path | None, as_json: bool) -> None:
     """Show the newest checkpoint: origin, size, root; of the environment's own log also when, by whose key, and how
     many spans are not sealed yet.
 
@@ -67,6 +68,8 @@ def show(log: str | None, as_json: bool) -> None:
     output, backend = Output(as_json), choose_backend() if log is None else None
     storage = log_storage(backend or choose_backend(), log)
     noted = newest_in(storage)
+    if out is not None:
+        out.write_bytes(noted.note.encode())
     told = told_by(backend, noted.checkpoint.origin) if backend else None
     signed = told is not None and is_signed_by(noted, told.key)
     if as_json:
