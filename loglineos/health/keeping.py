@@ -9,8 +9,8 @@ from typing import Any, Final
 from loglineos.health.facts import Facts
 from loglineos.health.finding import Finding, Level, age, size
 
-SEAL_LATE_S: Final = 2 * 3_600
-SEAL_TOO_LATE_S: Final = 26 * 3_600
+SEAL_LATE_S: Final = 30 * 60  # sealed every five minutes; the alarm is at half an hour
+SEAL_TOO_LATE_S: Final = 2 * 3_600
 ARCHIVE_LATE_S: Final = 40 * 86_400  # monthly
 BACKUP_LATE_S: Final = 26 * 3_600  # nightly; a restorable time is five minutes old on RDS
 STORAGE_WARNING, STORAGE_FAILURE = 0.8, 0.95  # manual 5.3, 10.1
@@ -68,7 +68,7 @@ def backup(facts: Facts) -> Iterator[Finding]:
     instance = facts.aws.get("instance", {})
     if not facts.deployed:
         yield Finding("backup", "unknown", "a database of your own has the backups that you make",
-                      "`loglineos backup FILE` makes one; `loglineos drill` proves that it restores.")  # fmt: skip
+                      "`loglineos backup FOLDER` makes one; `loglineos drill` proves that it restores.")  # fmt: skip
         return
     if "unknown" in instance:
         yield Finding(

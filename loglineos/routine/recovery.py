@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from loglineos.health import ledger
 from loglineos.health.finding import Finding
 from loglineos.routine.access import database_users
+from loglineos.routine.others import Ended
 from loglineos.routine.task import Outcome, Round, checked
 from loglineos.xray.report import build
 
@@ -15,6 +16,11 @@ DRILL_S: Final = 30 * 60.0
 FSCK_S: Final = 60 * 60.0
 # What a command says that reads the database itself, where only a tunnel leads to it.
 TUNNEL: Final = "set DATABASE_URL"
+BY_HAND: Final = "`loglineos fsck --key KEY` on a machine that reaches the database, with the log's key as you keep it"
+UNDONE: Final = {
+    TUNNEL: BY_HAND,
+    "Missing option '--key'": "set LOGLINEOS_LOG_KEY to the log's key as you keep it outside, and run this again",
+}
 
 
 def drill(round_: Round) -> Outcome:
@@ -62,21 +68,28 @@ def security(round_: Round) -> Outcome:
         *ledger.manifest(facts), *ledger.kernels(facts), *ledger.signing(facts), *database_users(facts),
         *(Finding(**one) for one in report["findings"] if one["check"] == "integrity"),
     ]  # fmt: skip
-    by_hand = "`loglineos fsck` on a machine that reaches the database"
-    if "fsck" not in round_.others.known:
+    undone = "" if "fsck" in round_.others.known else BY_HAND
+    ended = None if undone else round_.others.command("fsck", "--json", timeout_s=FSCK_S)
+    if ended is not None and ended.code != 0:
+        undone = next((what for said, what in UNDONE.items() if said in ended.error), "")
+    if ended is None or undone:
         outcome = checked("a sample was recomputed", findings)
-        return outcome if outcome.state == "failed" else Outcome("person", f"all spans: {by_hand}", findings)
-    ended = round_.others.command("fsck", "--json", timeout_s=FSCK_S)
-    if ended.code != 0 and TUNNEL in ended.error:
-        outcome = checked("a sample was recomputed", findings)
-        return outcome if outcome.state == "failed" else Outcome("person", f"all spans: {by_hand}", findings)
-    level, said = ("ok", "every span is what it was") if ended.code == 0 else ("failure", ended.last)
-    findings.append(Finding("fsck", "ok" if level == "ok" else "failure", said,
-                            "" if level == "ok" else "`loglineos fsck` names what is wrong."))  # fmt: skip
+        return outcome if outcome.state == "failed" else Outcome("person", f"recompute all spans: {undone}", findings)
+    findings.append(_recomputed(ended))
     return checked("privileges, keys and every span", findings)
 
 
-def _json(text: str) -> dict[str, object]:
+def _recomputed(ended: Ended) -> Finding:
+    report = _json(ended.output)
+    if ended.code == 0:
+        said = f"{report.get('spans', 0):,} spans are what they were, {report.get('sealed', 0):,} of them sealed"
+        return Finding("fsck", "ok", said)
+    found = report.get("findings") or [{"message": ended.last}]
+    said = f"{report.get('finding_count', 1)} findings, the first: {found[0].get('message')}"
+    return Finding("fsck", "failure", said, "`loglineos fsck` names all; then docs/runbooks/tampering.md.")
+
+
+def _json(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except ValueError:

@@ -181,10 +181,10 @@ def test_what_was_reported_is_shown_with_the_command_that_reads_it(ward: Ward) -
 
 def test_a_checkpoint_that_is_old_or_forged(ward: Ward) -> None:
     facts = ward.facts()
-    late = replace(facts, now=facts.now + timedelta(hours=3))
+    late = replace(facts, now=facts.now + timedelta(minutes=45))
     (found,) = [finding for finding in run_checks(late) if finding.check == "checkpoint"]
     assert (found.level, found.remedy) == ("warning", "Seal now: `loglineos checkpoint`.")
-    late = replace(facts, now=facts.now + timedelta(days=2))
+    late = replace(facts, now=facts.now + timedelta(hours=3))
     (found,) = [finding for finding in run_checks(late) if finding.check == "checkpoint"]
     assert found.level == "failure"
     checkpoint = derived_id("checkpoint", ORIGIN)

@@ -196,14 +196,17 @@ def test_the_drill(round_: Round, endings: dict[str, Ended], drill: bool, state:
 @pytest.mark.parametrize(
     ("ending", "state"),
     [
-        (None, "person"), (Ended(0, "{}", ""), "done"), (TUNNEL, "person"),
-        (Ended(1, "3 findings", "span 7: its columns do not match its hash"), "failed"),
+        (None, "person"), (Ended(0, '{"spans": 9, "sealed": 9}', ""), "done"), (TUNNEL, "person"),
+        (Ended(2, "", "Error: Missing option '--key'."), "person"),
+        (Ended(1, '{"finding_count": 2, "findings": [{"message": "its hash differs"}]}', ""), "failed"),
     ],
 )  # fmt: skip
 def test_the_security_audit_is_fsck_privileges_and_keys(round_: Round, ending: Ended | None, state: str) -> None:
     endings = {"fsck": ending} if ending else {}
     found: Outcome = recovery.security(replace(round_, others=Scripted(frozenset(endings), endings=endings)))
     assert found.state == state
+    if state == "failed":
+        assert found.findings[-1].said == "2 findings, the first: its hash differs"
     assert {"manifest", "database users", "signing of rows", "integrity"} <= {one.check for one in found.findings}
 
 
