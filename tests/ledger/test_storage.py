@@ -57,6 +57,9 @@ def test_a_large_file_from_disk(storage: Storage, tmp_path: Path) -> None:
     path.write_bytes(os.urandom(3_000_000))
     storage.add_file("spans/large", path)
     assert storage.read("spans/large") == path.read_bytes()
+    assert storage.fetch("spans/large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == path.read_bytes()
+    assert not storage.fetch("spans/none", tmp_path / "none")
     storage.add_file("spans/large", path)
     path.write_bytes(b"other")
     with pytest.raises(ObjectDiffers):

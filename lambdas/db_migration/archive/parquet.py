@@ -84,14 +84,18 @@ def _array(values: tuple[Any, ...], kind: pa.DataType) -> pa.Array:
 def read_file(path: Path, name: str) -> Iterator[Row]:
     """The rows of a file. Raises ArchiveRefused: it is none of the archive's."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             if not file.schema_arrow.equals(SCHEMA):
                 raise ArchiveRefused(f"{name} has other columns than the archive's", name=name)
-            for batch in file.iter_batches(batch_size=_BATCH):
-                columns = [
-                    (column.cast(pa.int64()) if place == _AT else column).to_pylist()
-                    for place, column in enumerate(batch.columns)
-                ]
-                yield from zip(*columns, strict=True)
+            for group in range(file.num_row_groups):  # or as much as the file has would be read ahead
+                for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group]):
+                    yield from _rows_of(batch)
     except (pa.ArrowException, OSError) as error:
         raise ArchiveRefused(f"{name} cannot be read as Parquet: {error}", name=name) from None
+
+
+def _rows_of(batch: pa.RecordBatch) -> Iterator[Row]:
+    columns = [
+        (column.cast(pa.int64()) if place == _AT else column).to_pylist() for place, column in enumerate(batch.columns)
+    ]
+    return zip(*columns, strict=True)
