@@ -18,7 +18,7 @@ from ledger.read import BEGINNING
 from ledger.span import COLUMNS
 from loglineos import __version__
 
-from .errors import BackupFailed
+from .errors import BackupDamaged, BackupFailed
 from .files import SpanFile, write_manifest
 from .manifest import Backup, Manifest, Newest, Place, Predecessor, manifest_name, manifests_in, read_chain
 from .snapshot import Snapshot
@@ -85,7 +85,13 @@ def _chain(folder: Path, incremental: bool) -> list[Backup]:
     """The backups that the new one follows."""
     if not incremental and manifests_in(folder):
         raise BackupFailed(f"{folder} has a backup already: add to it with --incremental, or name a new folder")
-    return read_chain(folder) if incremental else []
+    chain = read_chain(folder) if incremental else []
+    for backup in chain:
+        file = backup.manifest.file
+        path = folder / file.name
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            raise BackupDamaged(file.name, "it is missing or was changed: make a full backup in a new folder")
+    return chain
 
 
 def _write(snapshot: Snapshot, folder: Path, before: list[Backup], tell: Callable[[int, int], None]) -> Taken:

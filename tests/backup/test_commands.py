@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import threading
@@ -13,12 +14,15 @@ from uuid import uuid5
 import pytest
 
 from db_migration.era import begin_era
+from ledger.settings import asset_directory
 from loglineos.cli import main
 from loglineos.tenant_commands import TENANTS
 from tests.backup.kit import fill, rows_of
 from tests.cli.conftest import Shell
 from tests.conftest import TestLedger
 from tests.ledger.kit import assigned, insert, put, sealed, set_context, someone
+
+PAGE = (asset_directory("migrations").parent / "docs/backup.md").read_text()
 
 
 @dataclass(frozen=True)
@@ -177,3 +181,25 @@ def test_no_span_of_the_old_era_comes_after_the_new_one_began(ledger: TestLedger
     thread.join(20)
     assert begun.is_set()
     assert assigned(ledger, late)["era"] == 1
+
+
+def test_the_pages_commands_do_what_it_says(ledger: TestLedger, empty: TestLedger, here: Here) -> None:
+    fill(ledger)
+    block = PAGE.partition("## Back up")[2].partition("```bash\n")[2].partition("```")[0]
+    lines = [line.partition("#")[0].split()[1:] for line in block.strip().splitlines()]
+    assert [line[:2] for line in lines] == [["backup", "week-05"], ["backup", "week-05"], ["backup", "verify"]]
+    for line in lines:
+        done = here.run(*line)
+        assert done.returncode == 0, (line, done.stderr)
+    assert "loglineos restore FOLDER" in PAGE
+    assert here.run("restore", "week-05", DATABASE_URL=empty.url("postgres")).returncode == 0
+    assert len(rows_of(empty)) == len(rows_of(ledger))
+
+
+def test_the_page_names_every_option_and_no_other(here: Here) -> None:
+    named = set(re.findall(r"`(?:backup verify )?(--[a-z0-9]+)|(?<= )(--[a-z0-9]+)", PAGE))
+    options = {one for pair in named for one in pair if one}
+    ours = "backup make, backup verify, restore, drill, snapshot make, pitr, era begin, tenant create, fsck"
+    known = "".join(here.run(*command.split(), "--help").stdout for command in ours.split(", "))
+    foreign = {"--sse", "--enable", "--data"}  # aws's, pg_dump's and pg_restore's
+    assert {option for option in options - foreign if option not in known} == {"--env"}

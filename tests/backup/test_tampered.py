@@ -191,6 +191,12 @@ def test_a_backup_is_not_added_to_one_that_was_changed(filled: TestLedger, copy:
         take(filled, copy, incremental=True)
 
 
+def test_a_backup_is_not_added_to_one_whose_spans_are_gone(filled: TestLedger, copy: Path) -> None:
+    cut_off(copy)
+    with pytest.raises(BackupDamaged, match="full backup in a new folder"):
+        take(filled, copy, incremental=True)
+
+
 def test_a_forged_backup_is_given_away_by_a_checkpoint(filled: TestLedger, tmp_path: Path) -> None:
     """Who rewrites unsigned spans with their hashes, and every figure of the manifest, does not know the old root."""
     folder, origin = tmp_path / "backup", "loglineos-test"
