@@ -51,7 +51,8 @@ def make(folder: Path | None, incremental: bool, as_json: bool) -> None:
         output.json(described_backup(folder, taken))
         return
     file = taken.manifest.file
-    output.line(f"{taken.manifest.count:,} spans, {file.bytes:,} bytes, in {folder / file.name}")
+    spans = "1 span" if taken.manifest.count == 1 else f"{taken.manifest.count:,} spans"
+    output.line(f"{spans}, {file.bytes:,} bytes, in {folder / file.name}")
     output.line(f"The folder's backups hold {taken.manifest.total:,} spans.")
     if taken.waiting:
         output.line(

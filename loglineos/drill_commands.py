@@ -15,11 +15,13 @@ import click
 
 from ledger.errors import LedgerError
 from loglineos.arguments import json_option
-from loglineos.backup.drill import Report, run_drill
+from loglineos.backend import choose_backend
+from loglineos.backup.drill import Log, Report, run_drill
 from loglineos.backup.errors import BackupFailed
 from loglineos.direct import direct_target
 from loglineos.local.errors import LocalPostgresError
 from loglineos.local.stack import LocalStack
+from loglineos.log_location import log_option, log_storage, note_keys
 from loglineos.output import Output
 from loglineos.private_file import write_private
 
@@ -28,8 +30,19 @@ from loglineos.private_file import write_private
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--minutes", type=click.IntRange(1, 24 * 60), default=30, show_default=True, help="Fail beyond these.")
 @click.option("--report", "reports", type=click.Path(file_okay=False, path_type=Path), help="Where reports are kept.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    envvar="LOGLINEOS_LOG_KEY",
+    metavar="KEY|FILE",
+    help="With it, fsck holds it against the log.",
+)
+@log_option
 @json_option
-def drill(folder: Path | None, minutes: int, reports: Path | None, as_json: bool) -> None:
+def drill(
+    folder: Path | None, minutes: int, reports: Path | None, keys: tuple[str, ...], log: str | None, as_json: bool
+) -> None:
     """Rehearse a full recovery: restore the backup in FOLDER into a temporary PostgreSQL on this machine, prove all of
     it, seed, boot a kernel, measure, and remove that PostgreSQL again.
 
@@ -40,7 +53,8 @@ def drill(folder: Path | None, minutes: int, reports: Path | None, as_json: bool
     try:
         with _limit(minutes):
             source = None if folder else direct_target(None)
-            run_drill(folder, source, stack.directory / "drill", partial(output.progress, unit="spans"), report)
+            sealed = Log(log_storage(choose_backend(), log), note_keys(keys)) if keys else None
+            run_drill(folder, source, stack.directory / "drill", partial(output.progress, unit="spans"), report, sealed)
         report.ok = True
     except (LedgerError, LocalPostgresError) as error:
         report.problem = str(error)

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -16,11 +16,15 @@ from typing import Any, Final, LiteralString
 from nacl.signing import SigningKey
 
 from ledger.connection import Target, connect
+from ledger.keys import Use
 from ledger.proof import public_key_of
+from ledger.storage import Storage
 from loglineos.backend import InProcessBackend
 from loglineos.caller import Caller, place_of
+from loglineos.fsck import Plan, fsck
 from loglineos.local.postgres import LocalPostgres
 from loglineos.local.stack import LocalStack
+from tlog.note import NoteKey
 
 from .errors import BackupFailed
 from .manifest import read_chain
@@ -36,6 +40,14 @@ SELECT public_key FROM ledger.universal_registry WHERE entity_type = 'manifest' 
 """
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+@dataclass(frozen=True)
+class Log:
+    """Where a log is, and whose checkpoints of it count."""
+
+    storage: Storage
+    keys: Sequence[NoteKey]
 
 
 @dataclass
@@ -72,11 +84,14 @@ class Report:
             self.steps[name] = round(time.monotonic() - began, 2)
 
 
-def run_drill(folder: Path | None, source: Target | None, place: Path, progress: Progress, report: Report) -> None:
+def run_drill(
+    folder: Path | None, source: Target | None, place: Path, progress: Progress, report: Report, log: Log | None = None
+) -> None:
     """Fill the report in. All that was made is removed, whatever happens.
 
     Args:
         folder: a backup; None takes one of `source` first.
+        log: what has sealed the ledger; then fsck holds what was restored against it.
         place: a folder of the drill's own; what an earlier one left there is removed.
 
     Raises:
@@ -92,12 +107,14 @@ def run_drill(folder: Path | None, source: Target | None, place: Path, progress:
                 take_backup(folder, _required(source), incremental=False, tell=tell)
         last = read_chain(folder)[-1].manifest
         report.data_loss_s = round((datetime.now(UTC) - last.taken_at).total_seconds(), 1)
-        _recover(folder, cluster, place, progress, report)
+        _recover(folder, cluster, place, progress, report, log)
     finally:
         _remove(cluster, place)
 
 
-def _recover(folder: Path, cluster: LocalPostgres, place: Path, progress: Progress, report: Report) -> None:
+def _recover(
+    folder: Path, cluster: LocalPostgres, place: Path, progress: Progress, report: Report, log: Log | None
+) -> None:
     with report.step("start PostgreSQL"):
         server = cluster.start()
     report.postgresql, report.backup = server.version, str(folder)
@@ -109,6 +126,9 @@ def _recover(folder: Path, cluster: LocalPostgres, place: Path, progress: Progre
     )  # fmt: skip
     with report.step("prove"):
         _prove(restored, target, place / "again", progress)
+    if log is not None:
+        with report.step("fsck"):
+            _check_log(target, log, progress)
     backend = InProcessBackend(_stack(server.url(), place))
     with report.step("seed"):
         report.seeded = len(backend.migration({"action": "seed"})["inserted"])
@@ -129,6 +149,16 @@ def _prove(restored: Restored, target: Target, folder: Path, progress: Progress)
         raise BackupFailed(f"what was restored cannot be proved: {findings[0].reason}")
     if (again.total, again.peaks) != (restored.manifest.total, restored.manifest.peaks):
         raise BackupFailed("what was restored is not what the backup holds: the trees over their hashes differ")
+
+
+def _check_log(target: Target, log: Log, progress: Progress) -> None:
+    """By fsck, as `readonly`: every sealed span is there, in its place, and the rest can be proved too."""
+    roots: dict[Use, frozenset[str]] = {"checkpoint": frozenset(key.public_key.hex() for key in log.keys)}
+    with progress("Comparing with the log") as tell:
+        found = fsck(Plan(Target(role="readonly", url=target.url), roots, log.storage, log.keys, progress=tell))
+    if found.count:
+        first = found.ordered()[0]
+        raise BackupFailed(f"fsck has {found.count} findings, the first of them: {first.kind}: {first.message}")
 
 
 def _use(caller: Caller, restored: Restored) -> None:

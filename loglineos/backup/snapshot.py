@@ -105,7 +105,7 @@ class Snapshot:
             # What is wrong with one is for fsck to say: a backup is made all the same.
             with suppress(ValidationError):
                 return KnownCheckpoint.model_validate(
-                    {name: row["metadata"].get(name) for name in KnownCheckpoint.model_fields}
+                    {name: (row["metadata"] or {}).get(name) for name in KnownCheckpoint.model_fields}
                 )
         return None
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ledger.storage import Folder
-from loglineos.backup.drill import Report, run_drill
-from loglineos.backup.errors import BackupDamaged
+from loglineos.backup.drill import Log, Report, run_drill
+from loglineos.backup.errors import BackupDamaged, BackupFailed
 from loglineos.backup.manifest import read_chain
 from loglineos.backup.verify import verify_backup
 from loglineos.local.postgres import LocalPostgres
@@ -37,9 +37,10 @@ class LivedIn:
     log: Folder
     outside: list[tuple[str, str]]
 
-    def sealed(self, ledger: TestLedger) -> Sealed:
-        """What the log has sealed, held against another ledger."""
-        return Sealed(ledger, self.log, list(self.outside))
+    def sealed(self, ledger: TestLedger, copy: Path) -> Sealed:
+        """What the log has sealed, held against another ledger; it may go on, in a copy."""
+        shutil.copytree(self.log.path, copy)
+        return Sealed(ledger, Folder(copy), list(self.outside))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def lived_in(shared: TestLedger, tmp_path_factory: pytest.TempPathFactory) -> Li
     return LivedIn(shared, folder, sealed.log, sealed.outside)
 
 
-def test_a_fresh_cluster_takes_over(lived_in: LivedIn, other_cluster: LocalPostgres) -> None:
+def test_a_fresh_cluster_takes_over(lived_in: LivedIn, other_cluster: LocalPostgres, tmp_path: Path) -> None:
     server = other_cluster.start()
     ledger = TestLedger(server, "loglineos", environment_of(server, "loglineos"))
     checked = verify_backup(lived_in.folder, quiet)
@@ -74,7 +75,7 @@ def test_a_fresh_cluster_takes_over(lived_in: LivedIn, other_cluster: LocalPostg
     assert rows_of(ledger) == rows_of(lived_in.ledger)
     assert seeded(ledger) == []
     other_cluster.ensure_login("readonly")  # passwords are the deployment's, not the backup's
-    again = lived_in.sealed(ledger)
+    again = lived_in.sealed(ledger, tmp_path / "archive/log")
     assert again.found() == []  # by fsck, against the log and a checkpoint outside
     other_cluster.ensure_login("lambda_exec")
     stage = Stage(ledger)
@@ -96,7 +97,9 @@ def test_a_fresh_cluster_takes_over(lived_in: LivedIn, other_cluster: LocalPostg
 
 def test_the_command(lived_in: LivedIn, tmp_path: Path) -> None:
     shell = Shell(lived_in.ledger, tmp_path)
-    done = shell.run("drill", str(lived_in.folder), "--report", "reports")
+    done = shell.run(
+        "drill", str(lived_in.folder), "--report", "reports", "--key", str(KEY), "--log", str(lived_in.log)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
     (kept,) = (tmp_path / "reports").glob("*.json")
@@ -105,7 +108,7 @@ def test_the_command(lived_in: LivedIn, tmp_path: Path) -> None:
     assert report["spans"] == read_chain(lived_in.folder)[-1].manifest.total
     assert report["sha256"] == read_chain(lived_in.folder)[-1].sha256
     assert (report["era"], report["seeded"]) == (2, 0)
-    assert list(report["steps"]) == ["start PostgreSQL", "restore", "prove", "seed", "boot"]
+    assert list(report["steps"]) == ["start PostgreSQL", "restore", "prove", "fsck", "seed", "boot"]
     assert report["recovery_s"] <= sum(report["steps"].values()) + 0.1
     assert (tmp_path / "reports" / f"{kept.stem}.txt").read_text().strip() in done.stdout
     assert not (tmp_path / "local/drill").exists()
@@ -119,3 +122,13 @@ def test_a_drill_of_a_bad_backup_fails_and_leaves_nothing(lived_in: LivedIn, tmp
         run_drill(folder, None, tmp_path / "place", lambda text: nullcontext(quiet), report)
     assert not report.ok
     assert not (tmp_path / "place").exists()
+
+
+def test_a_drill_notices_what_the_log_has_sealed_and_the_backup_has_not(lived_in: LivedIn, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    folder.mkdir()
+    for path in lived_in.folder.glob("0000-*"):
+        shutil.copy(path, folder)
+    place, report, log = tmp_path / "place", Report(began="now"), Log(lived_in.log, [KEY])
+    with pytest.raises(BackupFailed, match=r"fsck has \d+ findings, the first of them: old_backup"):
+        run_drill(folder, None, place, lambda text: nullcontext(quiet), report, log)
