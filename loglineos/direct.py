@@ -29,7 +29,8 @@ def direct_target(role: str | None) -> Target:
     if given.get("env") or given.get("url"):
         raise CommandFailed(
             "this command reads the database itself, which is reached from within its network only: open a tunnel to"
-            " it, set DATABASE_URL to its local end, and leave --env and --url away (docs/deploy.md, Connecting)"
+            " it, set DATABASE_URL to its local end, and leave --env and --url away (docs/deploy.md, Connecting to the"
+            " database)"
         )
     backend = choose_backend()
     server = stack.postgres.running()

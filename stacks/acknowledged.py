@@ -101,7 +101,7 @@ EDGE = [
 
 def acknowledgements(environment: Environment) -> Iterator[Acknowledgement]:
     yield from [*NETWORK, *FUNCTIONS, *SECRETS, *ARCHIVE, *EDGE, ADMIN, UNDELIVERED]
-    yield from _of_the_archive_writers(environment)
+    yield from _of_the_archive_writer(environment)
     yield from _of_the_database(environment)
     if environment.sign_executions:
         yield Acknowledgement("database", "SigningKey", NO_SECRET_ROTATION,
@@ -109,11 +109,10 @@ def acknowledgements(environment: Environment) -> Iterator[Acknowledgement]:
         )  # fmt: skip
 
 
-def _of_the_archive_writers(environment: Environment) -> Iterator[Acknowledgement]:
+def _of_the_archive_writer(environment: Environment) -> Iterator[Acknowledgement]:
     bucket = f"{environment.resource('archive')}:{ARCHIVE_BUCKET}"
     findings = tuple(f"AwsSolutions-IAM5[Resource::{bucket}/{prefix}/*]" for prefix in (SPANS, LOG))
-    for part, role in (("deployment", "Deploy/Role"), ("functions", "Migration/Role")):
-        yield Acknowledgement(part, role, findings, "Two prefixes of one bucket, to add and to read.")
+    yield Acknowledgement("deployment", "Deploy/Role", findings, "Two prefixes of one bucket, to add and to read.")
 
 
 # What holds for an instance: when, which findings, why.

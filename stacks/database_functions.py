@@ -47,5 +47,4 @@ def migration_statements(scope: Stack, ledger: Ledger) -> list[iam.PolicyStateme
         *may_read_secrets(scope, database, database.master_secret.secret_arn),
         *may_sign_in(scope, database, "readonly", database.primary, database.reports),
         *may_sign_in(scope, database, "lambda_exec", database.primary),
-        *ledger.archive.writer_statements(database.key),
     ]

@@ -68,5 +68,7 @@ class DeploymentStack(LedgerStack):
             statements=[
                 *migration_statements(self, ledger),
                 *may_read_secrets(self, ledger.database, ledger.database.checkpoint_key.secret_arn),
+                # The notary's and the archive's alone: what people invoke, db-migration, writes to no bucket.
+                *ledger.archive.writer_statements(ledger.database.key),
             ],
         )

@@ -152,7 +152,7 @@ ARCHIVISTS = EVERYONE | {"s3:PutObject", "s3:GetObject", "s3:ListBucket", "kms:G
     ("role", "actions"),
     [
         ("loglineos-lambda-role", EVERYONE | {"sns:Publish", "kms:GenerateDataKey"}),
-        ("loglineos-db-migration-role", ARCHIVISTS),
+        ("loglineos-db-migration-role", EVERYONE),
         ("loglineos-db-deploy-role", ARCHIVISTS),
     ],
 )
@@ -182,7 +182,14 @@ def test_the_database_functions_hold_no_key(role: str, prod: Mapping[str, Any], 
     assert "MasterSecret" in secrets
     assert "MemoryKey" not in secrets
     assert "SigningKey" not in secrets
-    assert all("/spans/*" in resource for resource in found["s3:PutObject"])
+    assert ("CheckpointKey" in secrets) == (role == "loglineos-db-deploy-role")
+
+
+def test_db_deploy_alone_writes_to_the_bucket(prod: Mapping[str, Any], properties: Any) -> None:
+    found = allowed(statements(prod, properties, "loglineos-db-deploy-role"))
+    (files,) = found["s3:PutObject"]
+    assert "/spans/*" in files
+    assert "/log/*" in files
 
 
 def test_network_rights_are_denied_to_the_code_itself(prod: Mapping[str, Any], properties: Any) -> None:
