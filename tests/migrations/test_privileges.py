@@ -105,6 +105,8 @@ FUNCTIONS = {
     "ledger.timeline": {"lambda_exec"},
     "ledger.fold": {"lambda_exec"},
     "ledger.search_memory": {"lambda_exec"},
+    "ledger.indexed_matches": set[str](),
+    "ledger.memory_score": set[str](),
     "ledger.spend_quota": {"lambda_exec"},
     "ledger.count_refusal": {"lambda_exec"},
     "ledger.invitation_owner": {"lambda_exec"},
