@@ -182,8 +182,6 @@ def limits(costs: Costs) -> str:
         return f"{spans(limit_bytes / bytes_per_span)} spans"
 
     found = {
-        "a search for two letters takes 30 s, busiest tenant": f"{spans(costs.spans_of_slow_short_search)} spans",
-        "a search for the commonest word takes 30 s": f"{spans(costs.memories_of_slow_search)} memories of its tenant",
         f"baseline of CPU of {medium.name}": rate(medium.vcpus * medium.baseline * 1000 / costs.postgres_ms),
         "one request worker": rate(costs.requests_a_minute / 60 / requests),
         "the policy agent": rate(costs.agent_spans_a_minute / 60 / executions),

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from benchmarks import prices
 from benchmarks.prices import CLASSES, GB, InstanceClass
-from ledger.database import STATEMENT_TIMEOUT_S
 from stacks.environment import Environment
 from stacks.rules import CONNECTIONS_PER_GB, OTHER_CONNECTIONS
 
@@ -142,21 +141,6 @@ class Costs:
         in memory: ids of claims (`request_id`) are hashes."""
         pages = self.spans_per_use * self.figures["wal_bytes_per_span"]["after_checkpoint"]["pages"] / PAGE
         return float(2 + pages + 1)
-
-    @property
-    def spans_of_slow_short_search(self) -> float:
-        """Of the whole ledger, when a search for a word of two letters takes as long as a statement may."""
-        last = self.figures["pages"][-1]
-        return float(last["spans"] * STATEMENT_TIMEOUT_S * 1000 / last["search for two letters"]["postgres_cpu_ms"])
-
-    @property
-    def memories_of_slow_search(self) -> float:
-        """Of one tenant, when a search for the commonest word does. The measured tenant is the busiest one."""
-        last, types = self.figures["pages"][-1], self.figures["by_type"]
-        share = 1 / sum(1 / (1 + n) for n in range(self.figures["measured"]["tenants"]))
-        share *= types["memory"]["spans"] / sum(each["spans"] for each in types.values())
-        took_ms = last["search for the commonest word"]["postgres_cpu_ms"]
-        return float(last["spans"] * share * STATEMENT_TIMEOUT_S * 1000 / took_ms)
 
     def bulk(self, *names: str) -> float:
         """Seconds of CPU for a million spans, of everything whose name begins like that."""

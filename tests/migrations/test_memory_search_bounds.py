@@ -85,7 +85,8 @@ def plans(ledger: TestLedger, caller: Identity, *terms: str) -> list[str]:
         connection.execute("LOAD 'auto_explain'")
         connection.execute(
             "SELECT set_config('auto_explain.log_min_duration', '0', true),"
-            " set_config('client_min_messages', 'log', true), set_config('auto_explain.log_nested_statements', 'on', true)"
+            " set_config('client_min_messages', 'log', true),"
+            " set_config('auto_explain.log_nested_statements', 'on', true)"
         )
         connection.execute("SELECT * FROM ledger.search_memory(%s, 20)", [list(terms)])
     return [message for message in messages if "Scan" in message and "universal_registry" in message]
