@@ -160,6 +160,8 @@ def write_environment(endpoint: Endpoint, path: Path, **more: str) -> None:
     ]
     values = {**endpoint.environment, **more}
     lines += [f"export {name}={shlex.quote(value)}" if value else f"unset {name}" for name, value in values.items()]
+    # Version 1 of the command line has addresses of its own for SQS, whatever AWS_ENDPOINT_URL says.
+    lines.append('aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }')
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
