@@ -39,7 +39,7 @@ def archive_storage(backend: Backend, location: str | None = None, part: str = "
     if location is not None:
         return storage_at(location)
     if isinstance(backend, AwsBackend):
-        return storage_at(f"s3://{backend.output('archive', 'ArchiveBucket')}/{part}", backend.client("s3"))
+        return storage_at(f"{backend.output('archive', 'ArchiveLocation')}/{part}", backend.client("s3"))
     return storage_at(f"{LocalStack().migration_environment()['ARCHIVE_LOCATION']}/{part}")
 
 

@@ -35,13 +35,20 @@ PARQUET_SERDE = "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe"
 class ArchiveStack(LedgerStack):
     def __init__(self, scope: Construct, environment: Environment, key: kms.IKey) -> None:
         super().__init__(scope, environment, "archive", "archive bucket and Athena")
+        self.environment_settings = environment
         self.bucket = self._build_bucket(environment, key)
         table = self._build_table(environment)
         workgroup = self._build_workgroup(environment)
         self._save_queries(environment, table, workgroup)
         cdk.CfnOutput(self, "ArchiveBucket", value=self.bucket.bucket_name)
+        cdk.CfnOutput(self, "ArchiveLocation", value=self.location, description="Where log and archive are")
         cdk.CfnOutput(self, "AthenaWorkGroup", value=environment.resource("archive"))
         cdk.CfnOutput(self, "AthenaTable", value=f"{_sql_name(environment)}.{SPANS}")
+
+    @property
+    def location(self) -> str:
+        """Of log and archive: what is under it changes with `log_number`."""
+        return f"s3://{self.bucket.bucket_name}/{self.environment_settings.archive_prefix('')}".rstrip("/")
 
     def _bucket_name(self, environment: Environment, thing: str) -> str:
         """Bucket names are the world's: account and region make this one ours."""
@@ -77,7 +84,7 @@ class ArchiveStack(LedgerStack):
             object_lock_default_retention=_kept(environment.object_lock_days),
             server_access_logs_bucket=access_logs,
             server_access_logs_prefix="archive/",
-            lifecycle_rules=[_to_glacier()],
+            lifecycle_rules=[_to_glacier(environment, number) for number in range(1, environment.log_number + 1)],
             removal_policy=removal_of(environment),
         )
 
@@ -88,7 +95,7 @@ class ArchiveStack(LedgerStack):
             catalog_id=self.account,
             database_input=glue.CfnDatabase.DatabaseInputProperty(name=_sql_name(environment)),
         )
-        location = f"s3://{self.bucket.bucket_name}/{SPANS}/"
+        location = f"s3://{self.bucket.bucket_name}/{environment.archive_prefix(SPANS)}/"
         table = glue.CfnTable(
             self,
             "Spans",
@@ -145,7 +152,8 @@ class ArchiveStack(LedgerStack):
 
     def writer_statements(self, key: kms.IKey) -> list[iam.PolicyStatement]:
         """What archive and notary need: to add and to read back; never to remove."""
-        files = [self.bucket.arn_for_objects(f"{prefix}/*") for prefix in (SPANS, LOG)]
+        prefixes = [self.environment_settings.archive_prefix(part) for part in (SPANS, LOG)]
+        files = [self.bucket.arn_for_objects(f"{prefix}/*") for prefix in prefixes]
         return [
             iam.PolicyStatement(actions=["s3:PutObject", "s3:GetObject"], resources=files),
             # Without it S3 answers 403 for a file that is not there, as for one that may not be read.
@@ -162,13 +170,13 @@ def _kept(days: int) -> s3.ObjectLockRetention | None:
     return s3.ObjectLockRetention.governance(cdk.Duration.days(days)) if days else None
 
 
-def _to_glacier() -> s3.LifecycleRule:
+def _to_glacier(environment: Environment, number: int) -> s3.LifecycleRule:
     """Instant Retrieval: the only Glacier that Athena can read without a restore."""
     instant = s3.StorageClass.GLACIER_INSTANT_RETRIEVAL
     transition = s3.Transition(storage_class=instant, transition_after=cdk.Duration.days(90))
     return s3.LifecycleRule(
-        id="glacier",
-        prefix=f"{SPANS}/",
+        id="glacier" if number == 1 else f"glacier-{number}",
+        prefix=f"{environment.archive_prefix(SPANS, number)}/",
         transitions=[transition],
         abort_incomplete_multipart_upload_after=cdk.Duration.days(7),
     )

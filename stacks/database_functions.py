@@ -30,8 +30,8 @@ def migration_variables(environment: Environment, ledger: Ledger) -> dict[str, s
         **_signing_in_as("readonly", environment, ledger),
         **_signing_in_as("lambda_exec", environment, ledger),
         "REQUIRE_SIGNED_ROWS": "1" if environment.require_signed_rows else "0",
-        "ARCHIVE_LOCATION": f"s3://{ledger.archive.bucket.bucket_name}",
-        "LOG_ORIGIN": environment.resource("ledger"),
+        "ARCHIVE_LOCATION": ledger.archive.location,
+        "LOG_ORIGIN": environment.log_origin,
     }
 
 

@@ -59,8 +59,9 @@ class Environment:
     api_certificate: str = described("ARN of api_domain's certificate in ACM, in the same region", "")
 
     object_lock_days: int = described("days in which archived objects can't be removed; 0 is no lock", 0)
+    log_number: int = described("the ledger's log and archive: raised, new ones begin (docs/runbooks/restore.md)", 1)
     alarm_email: str = described("who is told of alarms; empty is nobody", "")
-    github_repository: str = described("owner/name whose workflows may deploy; empty is none", "")
+    github_repository: str = described("owner/name whose workflows may deploy, and where runbooks are read", "")
 
     def __post_init__(self) -> None:
         if sentence := broken_rule(self):
@@ -69,6 +70,21 @@ class Environment:
     def resource(self, thing: str) -> str:
         """`stage0-loader` -> `loglineos-stage0-loader-dev`; in prod the manual's own name."""
         return f"loglineos-{thing}{self.suffix}"
+
+    @property
+    def log_origin(self) -> str:
+        """The name of the ledger's log. Two logs never share one: that would be a fork."""
+        return self.resource("ledger") + (f"-{self.log_number}" if self.log_number > 1 else "")
+
+    def archive_prefix(self, part: str, number: int | None = None) -> str:
+        """Where a part of the archive is in its bucket: `spans`; of the second log `log-2/spans`."""
+        number = number or self.log_number
+        return f"log-{number}/{part}" if number > 1 else part
+
+    def runbook(self, page: str) -> str:
+        """Where an alarm's e-mail leads: the page in the repository, or, where none is known, in a checkout of it."""
+        path = f"docs/runbooks/{page}.md"
+        return f"https://github.com/{self.github_repository}/blob/main/{path}" if self.github_repository else path
 
 
 ENVIRONMENTS: Mapping[str, Mapping[str, Any]] = {

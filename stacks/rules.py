@@ -131,6 +131,7 @@ OTHER_RULES: list[Rule] = [
         lambda e: e.object_lock_days == 0 or e.protect_data,
         "object_lock_days needs protect_data: a stack cannot delete what is locked",
     ),
+    (lambda e: e.log_number >= 1, "log_number {log_number} is none: the first log is 1"),
     (
         lambda e: re.fullmatch(r"([^@\s]+@[^@\s]+\.[^@\s]+)?", e.alarm_email) is not None,
         "alarm_email {alarm_email!r} is not an address",

@@ -115,7 +115,7 @@ def test_everything_is_tagged_with_project_and_environment(each: Any) -> None:
 
 OUTPUTS = {
     "database": {"DatabaseIdentifier", "DatabaseHost", "QueryHost", "MasterSecretArn"},
-    "archive": {"ArchiveBucket", "AthenaWorkGroup", "AthenaTable"},
+    "archive": {"ArchiveBucket", "ArchiveLocation", "AthenaWorkGroup", "AthenaTable"},
     "deployment": {"DeployFunctionName"},
     "functions": {"LoaderFunctionName", "MigrationFunctionName"},
     "monitoring": {"AlarmTopicArn"},

@@ -58,7 +58,7 @@ class Ahead:
             f"the log is ahead of the ledger: its checkpoint seals {self.checkpoint.size} spans, of which the ledger"
             f" has the first {index}; the other {missing} are missing or others stand in their place. Was an old"
             " backup restored? `loglineos fsck` names them. Restore a newer one; if there is none, keep this log as"
-            " evidence and begin a new one under another LOG_ORIGIN and ARCHIVE_LOCATION (docs/checkpoints.md)",
+            " evidence and begin a new one under another LOG_ORIGIN and ARCHIVE_LOCATION (docs/runbooks/restore.md)",
             sealed=self.checkpoint.size,
             missing=missing,
         )

@@ -197,6 +197,6 @@ def _explained(growth: Growth) -> Iterator[None]:
             f"{error.message}: when a run of the notary that did not finish wrote it, the ledger had other spans behind"
             f" its newest checkpoint than now. Was an old backup restored, or a span changed? Run `loglineos fsck`."
             " Nothing was signed over them: if the restore was meant, begin a new log under another LOG_ORIGIN and"
-            " ARCHIVE_LOCATION (docs/checkpoints.md)",
+            " ARCHIVE_LOCATION (docs/runbooks/restore.md)",
             size=growth.size,
         ) from None
