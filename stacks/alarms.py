@@ -1,4 +1,8 @@
-"""The manual's alarms (5.3) and those beyond it. Each says what to do: the manual's third column."""
+"""The manual's alarms (5.3) and those beyond it.
+
+Each says what to do, where the manual has the alarm in the words of its third column, and links to the page of
+`docs/runbooks/` for its kind.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +26,10 @@ Instance = rds.DatabaseInstance | rds.DatabaseInstanceReadReplica
 
 @dataclass(frozen=True)
 class Alarm:
+    """`page` is the runbook's name: `lambda-errors` -> `docs/runbooks/lambda-errors.md`."""
+
     name: str
+    page: str
     action: str
     metric: cloudwatch.IMetric
     threshold: float
@@ -35,57 +42,62 @@ def function_alarms(thing: str, function: LedgerFunction) -> Iterator[Alarm]:
     target = function.function
     errors = target.metric_errors(period=MINUTE, statistic="Sum")
     throttles = target.metric_throttles(period=FIVE_MINUTES, statistic="Sum")
-    yield Alarm(f"{thing}-errors", "Investigar logs", errors, 10)
-    yield Alarm(f"{thing}-throttles", "More calls than reserved concurrency: manual 10.2", throttles, 0)
+    yield Alarm(f"{thing}-errors", "lambda-errors", "Investigar logs", errors, 10)
+    yield Alarm(f"{thing}-throttles", "throttles", "More calls than reserved concurrency: manual 10.2", throttles, 0)
     yield dead_letter_alarm(thing, function.dead_letters)
 
 
 def logged_errors_alarm(thing: str, logged: cloudwatch.IMetric, tolerated: int) -> Alarm:
     """The functions answer what went wrong instead of raising it: AWS's own count does not see that."""
-    return Alarm(f"{thing}-logged-errors", "Investigar logs", logged, tolerated)
+    return Alarm(f"{thing}-logged-errors", "logged-errors", "Investigar logs", logged, tolerated)
 
 
 def duration_alarm(thing: str, function: LedgerFunction) -> Alarm:
     duration = function.function.metric_duration(period=MINUTE, statistic="Maximum")
-    return Alarm(f"{thing}-duration", "Possível timeout", duration, 25_000)
+    return Alarm(f"{thing}-duration", "duration", "Possível timeout", duration, 25_000)
 
 
 def dead_letter_alarm(thing: str, queue: sqs.Queue) -> Alarm:
     waiting = queue.metric_approximate_number_of_messages_visible(period=FIVE_MINUTES, statistic="Maximum")
-    return Alarm(f"{thing}-dead-letters", "Read the messages, mend the cause, send them again", waiting, 0)
+    action = "Read the messages, mend the cause, send them again"
+    return Alarm(f"{thing}-dead-letters", "dead-letters", action, waiting, 0)
 
 
 def edge_alarms(api: apigateway.HttpApi) -> Iterator[Alarm]:
     """What callers over HTTPS meet: failures, and answers that come late."""
     failed = api.metric_server_error(period=FIVE_MINUTES, statistic="Sum")
-    yield Alarm("edge-5xx", "Investigar logs: the API's access log names the request", failed, 5)
+    yield Alarm("edge-5xx", "edge-5xx", "Investigar logs: the API's access log names the request", failed, 5)
     latency = api.metric_latency(period=FIVE_MINUTES, statistic="p95")
-    yield Alarm("edge-latency", "Boots are slow: the loader's log, then the database's CPU", latency, 10_000, periods=3)
+    action = "Boots are slow: the loader's log, then the database's CPU"
+    yield Alarm("edge-latency", "edge-latency", action, latency, 10_000, periods=3)
 
 
 def database_alarms(environment: Environment, thing: str, instance: Instance) -> Iterator[Alarm]:
     cpu = instance.metric_cpu_utilization(period=FIVE_MINUTES, statistic="Average")
     connections = instance.metric_database_connections(period=MINUTE, statistic="Maximum")
     free = instance.metric_free_storage_space(period=FIVE_MINUTES, statistic="Minimum")
-    yield Alarm(f"{thing}-cpu", "Scale up", cpu, 80, periods=3)
-    yield Alarm(f"{thing}-connections", "Investigar leaks", connections, 0.9 * environment.max_connections)
+    yield Alarm(f"{thing}-cpu", "database-cpu", "Scale up", cpu, 80, periods=3)
+    most = 0.9 * environment.max_connections
+    yield Alarm(f"{thing}-connections", "database-connections", "Investigar leaks", connections, most)
     few = 0.2 * environment.storage_gb * GIB
     # Used > 80 % is free < 20 %. Storage that has grown is told to the environment: see docs/deploy.md.
-    yield Alarm(f"{thing}-storage", "Planejar archiving", free, few, below=True)
+    yield Alarm(f"{thing}-storage", "database-storage", "Planejar archiving", free, few, below=True)
 
 
 def replica_lag_alarm(instance: rds.DatabaseInstanceReadReplica) -> Alarm:
     lag = instance.metric("ReplicaLag", period=MINUTE, statistic="Average")
-    return Alarm("replica-lag", "Reports are old: look for long queries on the replica", lag, 60, periods=5)
+    action = "Reports are old: look for long queries on the replica"
+    return Alarm("replica-lag", "replica-lag", action, lag, 60, periods=5)
 
 
 def verification_alarm(failures: cloudwatch.IMetric) -> Alarm:
-    return Alarm("failed-verification", "A span is not what was signed: read the security_alert", failures, 0)
+    action = "A span is not what was signed: read the security_alert"
+    return Alarm("failed-verification", "failed-verification", action, failures, 0)
 
 
 def no_boot_alarm(boots: cloudwatch.IMetric) -> Alarm:
-    return Alarm("no-boot", "Nothing has booted for 15 minutes: health_check.sh", boots, 1, periods=15,
-                 below=True, missing=MISSING_IS_BAD)  # fmt: skip
+    action = "Nothing has booted for 15 minutes: health_check.sh"
+    return Alarm("no-boot", "no-boot", action, boots, 1, periods=15, below=True, missing=MISSING_IS_BAD)
 
 
 def no_checkpoint_alarm(boots: cloudwatch.IMetric, checkpoints: cloudwatch.IMetric) -> Alarm:
@@ -100,4 +112,4 @@ def no_checkpoint_alarm(boots: cloudwatch.IMetric, checkpoints: cloudwatch.IMetr
         period=FIVE_MINUTES,
     )
     action = "Nothing was sealed for 30 minutes: `loglineos checkpoint` says why"
-    return Alarm("no-checkpoint", action, unsealed, 0, periods=6)
+    return Alarm("no-checkpoint", "no-checkpoint", action, unsealed, 0, periods=6)

@@ -125,7 +125,7 @@ class MonitoringStack(LedgerStack):
             self,
             _joined(alarm.name),
             alarm_name=self.environment_settings.resource(alarm.name),
-            alarm_description=alarm.action,
+            alarm_description=f"{alarm.action}. {self.environment_settings.runbook(alarm.page)}",
             metric=alarm.metric,
             threshold=alarm.threshold,
             evaluation_periods=alarm.periods,

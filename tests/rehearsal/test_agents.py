@@ -200,3 +200,12 @@ def test_the_key_is_in_no_span_and_no_log(deployed: Rehearsal) -> None:
     lines = deployed.logs(f"/aws/lambda/{LOADER}")
     assert any("provider called" in line for line in lines)
     assert not any(KEY in line for line in lines)
+
+
+# The runbooks' pages are typed last, into the same deployment: a second one would cost minutes.
+from tests.rehearsal.runbook_typed import (  # noqa: E402
+    operator,  # noqa: F401
+    programs,  # noqa: F401
+    test_a_runbooks_commands_do_what_it_says,  # noqa: F401
+    test_no_page_is_without_a_scenario,  # noqa: F401
+)
