@@ -10,8 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from db_migration.migrations import read_migrations
 from ledger.database import Identity
 from ledger.ids import derived_id
+from ledger.settings import asset_directory
 from loglineos.health.checks import run_checks
 from loglineos.health.finding import worst
 from tests.health.kit import ORIGIN, Ward, boot
@@ -135,7 +137,7 @@ def test_no_trusted_key_is_a_warning(ward: Ward) -> None:
 
 
 def test_migrations_that_are_pending_or_ahead(ward: Ward) -> None:
-    last = "'0013_statement_statistics.sql'"
+    last = f"'{read_migrations(asset_directory('migrations'))[-1].name}'"
     row = ward.ledger.execute("postgres", f"SELECT sha256 FROM app.schema_migration WHERE name = {last}")[0]["sha256"]
     again = f"INSERT INTO app.schema_migration VALUES ({last}, '{row}', 'pre', false)"
     with broken(ward, f"DELETE FROM app.schema_migration WHERE name = {last}", again):
