@@ -208,7 +208,11 @@ def test_restore_to_a_point_in_time(deployed: Rehearsal) -> None:
 
 def loglineos(deployed: Rehearsal, *words: str, code: int = 0, **variables: str) -> str:
     """The command line of the deployed repository; what it printed."""
-    given = {"PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas", **variables}
+    given = {
+        "PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas",
+        "LOGLINEOS_DIRECTORY": str(deployed.home),
+        **variables,
+    }
     start = [
         sys.executable,
         "-P",

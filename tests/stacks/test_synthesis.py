@@ -92,7 +92,7 @@ def test_what_cannot_be_deployed_stops_in_one_line(
 def test_a_zip_that_cannot_be_built_stops_in_one_line(repository: Path, tmp_path: Path) -> None:
     done = run_app(repository, tmp_path, {"env": "dev", "python_version": "3.99"})
     assert done.returncode == 1
-    assert "loglineos: pip could not install the layer for aarch64, Python 3.99: ERROR" in done.stderr
+    assert "loglineos: pip could not install the dependency layer for aarch64, Python 3.99: ERROR" in done.stderr
     assert "Traceback" not in done.stderr
 
 
