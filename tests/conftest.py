@@ -32,9 +32,9 @@ TEMPLATE = "seeded_template"
 # The files that take longest, about longest first. Several workers begin with them, or one would end with one alone.
 # Of the rehearsals one is first: the others find the bundles that it has built.
 LONGEST = (
-    *("rehearsal/test_story.py", "cli/test_local.py", "cli/test_function_commands.py", "stacks/test_synthesis.py"),
-    *("aws/test_failures.py", "stacks/test_bundling.py", "cli/test_https.py", "rehearsal/test_agents.py"),
-    *("rehearsal/test_manual.py", "rehearsal/test_protection.py", "cli/test_function_runs.py", "cli/test_commands.py"),
+    *("rehearsal/test_story.py", "cli/test_local.py", "cli/test_function_commands.py", "rehearsal/test_manual.py"),
+    *("rehearsal/test_agents.py", "stacks/test_synthesis.py", "aws/test_failures.py", "stacks/test_bundling.py"),
+    *("cli/test_https.py", "rehearsal/test_protection.py", "cli/test_function_runs.py", "cli/test_commands.py"),
     *("aws/test_deploy.py", "aws/test_emulator.py", "row/test_provider_exec_failures.py"),
     *("stacks/test_workflows.py", "row/test_policy_agent.py", "sandbox/test_hostile.py", "stacks/test_reviewed.py"),
     *("sandbox/test_processes.py", "local/test_postgres.py", "row/test_request_worker_failures.py"),

@@ -16,7 +16,6 @@ from tests.docs.pages import DOCS, ROOT, Page, broken_links
 ENGLISH, PORTUGUESE = Page(DOCS / "admin-manual.md"), Page(DOCS / "admin-manual.pt.md")
 BOTH = pytest.mark.parametrize("page", [ENGLISH, PORTUGUESE], ids=["en", "pt"])
 INDEX = Page(DOCS / "README.md")
-RUNBOOKS = (DOCS / "runbooks").exists()  # they come by a commit of their own
 SNAPSHOTS = ROOT / "tests" / "stacks" / "__snapshots__" / "test_snapshots"
 # The original's numbered sections, which have to stay, each with the number of headings below it that have no number.
 SECTIONS = {
@@ -94,7 +93,7 @@ def test_both_languages_have_the_same_headings_blocks_and_links() -> None:
 
 @BOTH
 def test_every_link_leads_somewhere(page: Page) -> None:
-    assert [link for link in broken_links(page) if RUNBOOKS or not link.startswith("runbooks/")] == []
+    assert broken_links(page) == []
 
 
 @BOTH
@@ -202,7 +201,7 @@ def test_every_page_is_in_the_index() -> None:
     listed = {(DOCS / link.partition("#")[0]).resolve() for link in INDEX.links}
     missing = {path.name for path in DOCS.glob("*.md") if path.resolve() not in listed and path != INDEX.path}
     assert missing == set(), "add them to docs/README.md"
-    assert [link for link in broken_links(INDEX) if RUNBOOKS or not link.startswith("runbooks/")] == []
+    assert broken_links(INDEX) == []
     readme = Page(ROOT / "README.md")
     assert {"docs/admin-manual.md", "docs/admin-manual.pt.md"} <= set(readme.links)
     assert broken_links(readme) == []

@@ -36,7 +36,11 @@ def instance(deployed: Rehearsal, name: str = DATABASE) -> dict[str, Any]:
 
 def loglineos(deployed: Rehearsal, *words: str, code: int = 0, **variables: str) -> str:
     """The command line of the deployed repository; what it printed."""
-    given = {"PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas", **variables}
+    given = {
+        "PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas",
+        "LOGLINEOS_DIRECTORY": str(deployed.home),
+        **variables,
+    }
     start = [
         sys.executable,
         "-P",

@@ -7,100 +7,24 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import sys
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 import pytest
 
-from ledger.connection import Target, connect
 from ledger.ids import MANIFEST_ID
 from ledger.keys import KeyRing
-from ledger.read import span_of
-from ledger.span import Span
 from ledger.storage import storage_at
 from loglineos.aws.schedules import fire
-from tests.rehearsal.kit import LOADER, MEMORY, PROMPT, Done, Rehearsal, Release, released_rows
+from tests.docs.pages import Block
+from tests.rehearsal import original, typed
+from tests.rehearsal.asked import DATABASE, instance, loglineos, queried, run, spans
+from tests.rehearsal.kit import LOADER, MEMORY, PROMPT, Rehearsal, Release, released_rows
 from tlog.checkpoint import open_checkpoint
 from tlog.merkle import inclusion_path
 from tlog.note import NoteKey
 from tlog.proofs import InclusionProof
 from tlog.tiles import Tree
-
-DATABASE = "loglineos-prod"
-
-BOOT = r"""
-aws lambda invoke \
-  --function-name loglineos-stage0-loader \
-  --payload '{"action":"boot","boot_function_id":"KERNEL_ID","input":{...}}' \
-  response.json
-"""  # 3
-ACTIVE_KERNELS = r"""
-aws lambda invoke \
-  --function-name loglineos-db-migration \
-  --payload '{"action":"query","sql":"SELECT id, name, seq, status FROM ledger.visible_timeline WHERE entity_type='\''function'\'' ORDER BY name, seq DESC"}' \
-  response.json && cat response.json
-"""  # 4.2  # noqa: E501
-CURRENT_MANIFEST = r"""
-aws lambda invoke \
-  --function-name loglineos-db-migration \
-  --payload '{"action":"query","sql":"SELECT seq, metadata FROM ledger.visible_timeline WHERE entity_type='\''manifest'\'' ORDER BY seq DESC LIMIT 1"}' \
-  response.json && cat response.json
-"""  # 4.2  # noqa: E501
-SPANS_BY_TYPE = r"""
-aws lambda invoke \
-  --function-name loglineos-db-migration \
-  --payload '{"action":"query","sql":"SELECT entity_type, count(*) FROM ledger.visible_timeline GROUP BY entity_type ORDER BY count DESC"}' \
-  response.json && cat response.json
-"""  # 4.2  # noqa: E501
-REGISTERED_APPS = r"""
-aws lambda invoke \
-  --function-name loglineos-db-migration \
-  --payload '{"action":"query","sql":"SELECT id, metadata->>'\''app_name'\'' as name, metadata->>'\''app_version'\'' as version, at FROM ledger.visible_timeline WHERE entity_type='\''app_registration'\'' ORDER BY at DESC"}' \
-  response.json
-"""  # 4.3  # noqa: E501
-SNAPSHOT = r"""
-aws rds create-db-snapshot \
-  --db-instance-identifier loglineos-prod \
-  --db-snapshot-identifier loglineos-manual-$(date +%Y%m%d-%H%M)
-"""  # 6.1
-RESTORE = r"""
-aws rds restore-db-instance-to-point-in-time \
-  --source-db-instance-identifier loglineos-prod \
-  --target-db-instance-identifier loglineos-restored \
-  --restore-time 2025-01-03T12:00:00Z
-"""  # 6.4
-CHECK_MANIFEST = r"""
-aws lambda invoke --function-name loglineos-db-migration \
-  --payload '{"action":"query","sql":"SELECT metadata FROM ledger.visible_timeline WHERE entity_type='\''manifest'\'' ORDER BY seq DESC LIMIT 1"}' \
-  response.json
-"""  # 8.1  # noqa: E501
-KERNEL_EXISTS = r"""
-aws lambda invoke --function-name loglineos-db-migration \
-  --payload '{"action":"query","sql":"SELECT id, name, seq FROM ledger.visible_timeline WHERE id='\''KERNEL_ID'\''"}' \
-  response.json
-"""  # 8.1
-REACHABLE = r"""
-aws lambda get-function --function-name loglineos-stage0-loader > /dev/null 2>&1 && echo "✅" || echo "❌"
-"""  # 8.3
-CONCURRENCY = r"""
-aws lambda put-function-concurrency \
-  --function-name loglineos-stage0-loader \
-  --reserved-concurrent-executions 100
-"""  # 10.2
-LARGER_INSTANCE = r"""
-aws rds modify-db-instance \
-  --db-instance-identifier loglineos-prod \
-  --db-instance-class db.t3.medium \
-  --apply-immediately
-"""  # 10.2
-REPLICA = r"""
-aws rds create-db-instance-read-replica \
-  --db-instance-identifier loglineos-read-replica \
-  --source-db-instance-identifier loglineos-prod
-"""  # 10.2
 
 # As the enrolment of an app leaves it.
 APP = {
@@ -119,35 +43,16 @@ APP = {
 
 @pytest.fixture(scope="module")
 def deployed(rehearsal: Rehearsal) -> Rehearsal:
+    typed.prepare(rehearsal)
     Release(rehearsal.repository).row(**APP)
     rehearsal.deploy("first", sign_executions="true")
     rehearsal.remember("antes do manual")
     return rehearsal
 
 
-def run(deployed: Rehearsal, command: str) -> Done:
-    done = deployed.shell(command)
-    assert done.code == 0, done.text
-    return done
-
-
-def queried(deployed: Rehearsal, command: str) -> list[dict[str, Any]]:
-    """The rows that db-migration answered to a command."""
-    run(deployed, command)
-    answer = deployed.response
-    assert answer["ok"], answer
-    rows: list[dict[str, Any]] = answer["rows"]
-    return rows
-
-
-def instance(deployed: Rehearsal, name: str = DATABASE) -> dict[str, Any]:
-    found: dict[str, Any] = deployed.client("rds").describe_db_instances(DBInstanceIdentifier=name)["DBInstances"][0]
-    return found
-
-
 def test_boot_a_kernel(deployed: Rehearsal) -> None:
     given = '{"name":"welcome_message","variables":{"user_name":"Ana"}}'
-    run(deployed, BOOT.replace("KERNEL_ID", PROMPT).replace("{...}", given))
+    run(deployed, original.BOOT.replace("KERNEL_ID", PROMPT).replace("{...}", given))
     body = json.loads(deployed.response["body"])
     assert "Ana" in body["output"]["text"]
     executed = deployed.sql("SELECT output->>'text' FROM ledger.universal_registry WHERE id = %s", body["execution_id"])
@@ -155,13 +60,13 @@ def test_boot_a_kernel(deployed: Rehearsal) -> None:
 
 
 def test_list_active_kernels(deployed: Rehearsal) -> None:
-    rows = queried(deployed, ACTIVE_KERNELS)
+    rows = queried(deployed, original.ACTIVE_KERNELS)
     assert {(row["id"], row["seq"]) for row in rows} == released_rows(deployed.repository, "kernels").keys()
     assert {row["status"] for row in rows} == {"active"}
     assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
 
 
-@pytest.mark.parametrize("command", [CURRENT_MANIFEST, CHECK_MANIFEST])
+@pytest.mark.parametrize("command", [original.CURRENT_MANIFEST, original.CHECK_MANIFEST])
 def test_look_at_the_manifest(deployed: Rehearsal, command: str) -> None:
     (row,) = queried(deployed, command)
     assert MEMORY in row["metadata"]["allowed_boot_ids"]
@@ -169,29 +74,29 @@ def test_look_at_the_manifest(deployed: Rehearsal, command: str) -> None:
 
 
 def test_count_spans_by_type(deployed: Rehearsal) -> None:
-    rows = queried(deployed, SPANS_BY_TYPE)
+    rows = queried(deployed, original.SPANS_BY_TYPE)
     counts = deployed.sql("SELECT entity_type, count(*) FROM ledger.universal_registry GROUP BY entity_type")
     assert {(row["entity_type"], row["count"]) for row in rows} == set(counts)
     assert [row["count"] for row in rows] == sorted((row["count"] for row in rows), reverse=True)
 
 
 def test_list_registered_apps(deployed: Rehearsal) -> None:
-    (row,) = queried(deployed, REGISTERED_APPS)
+    (row,) = queried(deployed, original.REGISTERED_APPS)
     assert row == {"id": APP["id"], "name": "telegram", "version": "1.2", "at": "2026-11-22T00:00:00.000000Z"}
 
 
 def test_find_a_kernel(deployed: Rehearsal) -> None:
-    assert queried(deployed, KERNEL_EXISTS.replace("KERNEL_ID", PROMPT)) == [
+    assert queried(deployed, original.KERNEL_EXISTS.replace("KERNEL_ID", PROMPT)) == [
         {"id": PROMPT, "name": "prompt_fetch_kernel", "seq": 1}
     ]
 
 
 def test_the_loader_is_reachable(deployed: Rehearsal) -> None:
-    assert run(deployed, REACHABLE).text == "✅"
+    assert run(deployed, original.REACHABLE).text == "✅"
 
 
 def test_snapshot(deployed: Rehearsal) -> None:
-    run(deployed, SNAPSHOT)
+    run(deployed, original.SNAPSHOT)
     (found,) = deployed.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
     today = datetime.now(UTC)
     assert found["DBSnapshotIdentifier"].startswith(f"loglineos-manual-{today:%Y}")
@@ -199,29 +104,11 @@ def test_snapshot(deployed: Rehearsal) -> None:
 
 
 def test_restore_to_a_point_in_time(deployed: Rehearsal) -> None:
-    run(deployed, RESTORE)
+    run(deployed, original.RESTORE)
     restored = instance(deployed, "loglineos-restored")
     assert restored["DBInstanceStatus"] == "available"
     assert restored["DBName"] == instance(deployed)["DBName"]
     assert restored["Endpoint"]["Address"] != instance(deployed)["Endpoint"]["Address"]
-
-
-def loglineos(deployed: Rehearsal, *words: str, code: int = 0, **variables: str) -> str:
-    """The command line of the deployed repository; what it printed."""
-    given = {
-        "PYTHONPATH": f"{deployed.repository}:{deployed.repository}/lambdas",
-        "LOGLINEOS_DIRECTORY": str(deployed.home),
-        **variables,
-    }
-    start = [
-        sys.executable,
-        "-P",
-        "-c",
-        "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()",
-    ]
-    done = deployed.shell(shlex.join(["env", *(f"{name}={value}" for name, value in given.items()), *start, *words]))
-    assert done.code == code, done.text
-    return done.text
 
 
 def test_loglineos_makes_a_snapshot_under_the_manuals_name(deployed: Rehearsal) -> None:
@@ -263,19 +150,19 @@ def test_a_time_to_which_rds_cannot_go_back_is_refused(deployed: Rehearsal, time
 def test_more_concurrency(deployed: Rehearsal) -> None:
     reserved = deployed.client("lambda").get_function_concurrency
     assert reserved(FunctionName=LOADER)["ReservedConcurrentExecutions"] == 10
-    run(deployed, CONCURRENCY)
+    run(deployed, original.CONCURRENCY)
     assert reserved(FunctionName=LOADER)["ReservedConcurrentExecutions"] == 100
 
 
 def test_a_larger_instance(deployed: Rehearsal) -> None:
     assert instance(deployed)["DBInstanceClass"] == "db.t4g.micro"
-    run(deployed, LARGER_INSTANCE)
+    run(deployed, original.LARGER_INSTANCE)
     assert instance(deployed)["DBInstanceClass"] == "db.t3.medium"
     assert deployed.found("manual") == ["antes do manual"]
 
 
 def test_a_read_replica_has_the_rows_and_takes_none(deployed: Rehearsal) -> None:
-    run(deployed, REPLICA)
+    run(deployed, original.REPLICA)
     replica = instance(deployed, "loglineos-read-replica")
     assert replica["ReadReplicaSourceDBInstanceIdentifier"] == DATABASE
     assert instance(deployed)["ReadReplicaDBInstanceIdentifiers"] == ["loglineos-read-replica"]
@@ -295,26 +182,13 @@ def test_a_read_replica_has_the_rows_and_takes_none(deployed: Rehearsal) -> None
             connection.execute("INSERT INTO ledger.universal_registry DEFAULT VALUES")
 
 
-# -- 7.4, by `loglineos keys` (docs/keys.md)
-
-
-def seed(deployed: Rehearsal) -> None:
-    """What the next deployment does with the rows of the repository; of this environment they are not signed."""
-    api, server = deployed.client("secretsmanager"), deployed.postgres.running()
-    assert server is not None
-    login = json.loads(api.get_secret_value(SecretId="loglineos-database-master")["SecretString"])
-    url = f"postgresql://{login['username']}:{login['password']}@{server.host}:{server.port}/loglineos"
-    loglineos(deployed, "seed", DATABASE_URL=url, TRUSTED_ROW_KEYS="", ROW_SIGNING_KEY_HEX="")
+# -- 7.4, as docs/admin-manual.md has it (docs/keys.md says more)
 
 
 def test_rotate_the_loaders_key(deployed: Rehearsal) -> None:
-    rotate = ["--env", "local", "keys", "rotate", "--use", "loader", "--new", "loader.key"]
-    made = json.loads(loglineos(deployed, "keys", "new", "--use", "loader", "--out", "loader.key", "--json"))
-    seq = deployed.sql("SELECT max(seq) FROM ledger.universal_registry WHERE id = %s", MANIFEST_ID)[0][0]
-    assert f"manifest seq {seq + 1} (not signed" in loglineos(deployed, *rotate)
-    assert f"the ledger's is seq {seq}" in loglineos(deployed, *rotate, code=1), "not before it is deployed"
-    seed(deployed)
-    assert "within five minutes" in loglineos(deployed, *rotate)
+    (seq,) = deployed.sql("SELECT max(seq) FROM ledger.universal_registry WHERE id = %s", MANIFEST_ID)[0]
+    said = type_and_check(deployed, typed.named("7.4/1"))
+    made = re.findall(r"public key +([0-9a-f]{64})", said)[0]
     # A new configuration starts new processes, which see what warm ones see after five minutes.
     functions = deployed.client("lambda")
     variables = functions.get_function_configuration(FunctionName=LOADER)["Environment"]["Variables"]
@@ -322,12 +196,12 @@ def test_rotate_the_loaders_key(deployed: Rehearsal) -> None:
     deployed.remember("depois da troca")
     listed = json.loads(loglineos(deployed, "--env", "local", "keys", "list", "--json"))["keys"]
     loader = {key["public_key"]: key for key in listed if key["use"] == "loader"}
-    (old,) = set(loader) - {made["public_key"]}
-    assert loader[made["public_key"]]["state"] == "in force"
-    assert loader[old]["trusted_by"] == loader[made["public_key"]]["trusted_by"] == f"manifest seq {seq + 1}"
+    (old,) = set(loader) - {made}
+    assert loader[made]["state"] == "in force"
+    assert loader[old]["trusted_by"] == loader[made]["trusted_by"] == f"manifest seq {seq + 1}"
     newest, *older = [span for span in spans(deployed) if span.entity_type == "execution"][::-1]
     ring = KeyRing.build({}, [span for span in spans(deployed) if span.id == MANIFEST_ID])
-    assert (newest.public_key, {span.public_key for span in older}) == (made["public_key"], {old})
+    assert (newest.public_key, {span.public_key for span in older}) == (made, {old})
     assert all(ring.verify(span, "loader") for span in (newest, *older))
 
 
@@ -356,10 +230,30 @@ def test_the_schedule_seals_and_the_bucket_alone_proves_it(deployed: Rehearsal) 
     assert (again["body"]["sealed"], again["body"]["busy"]) == ([], False)
 
 
-def spans(deployed: Rehearsal) -> list[Span]:
-    """All of the ledger, in its order."""
-    server = deployed.postgres.running()
-    assert server is not None
-    with connect(Target(role=None, url=server.url("rdsadmin", "loglineos"))) as connection:
-        rows = connection.execute("SELECT * FROM ledger.universal_registry ORDER BY era, xid, position").fetchall()
-    return [span_of(row) for row in rows]
+# -- docs/admin-manual.md, from section 4 on
+
+
+def test_every_block_of_the_manual_is_typed_or_says_why_not() -> None:
+    names = [block.name for block in typed.BLOCKS]
+    assert sorted(names) == sorted([*typed.PRINTS, *typed.NOT_HERE, *typed.WITH_THE_ORIGINALS])
+
+
+@pytest.fixture(scope="module")
+def clone(deployed: Rehearsal) -> Rehearsal:
+    """Where the manual is typed, with an empty database beside it and a release of one kernel to deploy."""
+    with psycopg.connect(typed.server(deployed).url("rdsadmin", "postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE restored OWNER postgres")
+    Release(deployed.repository).prompt_kernel(2)
+    return deployed
+
+
+def type_and_check(deployed: Rehearsal, block: Block) -> str:
+    done = typed.type_block(deployed, block, typed.filled(deployed, block))
+    assert done.code == 0, done.text
+    assert re.search(typed.PRINTS[block.name], done.text), done.text
+    return done.text
+
+
+@pytest.mark.parametrize("block", typed.TO_TYPE, ids=lambda block: block.name)
+def test_type_the_manual(clone: Rehearsal, block: Block) -> None:
+    type_and_check(clone, block)
