@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import psycopg
@@ -42,12 +43,12 @@ APP = {
 
 
 @pytest.fixture(scope="module")
-def deployed(rehearsal: Rehearsal) -> Rehearsal:
-    typed.prepare(rehearsal)
-    Release(rehearsal.repository).row(**APP)
-    rehearsal.deploy("first", sign_executions="true")
-    rehearsal.remember("antes do manual")
-    return rehearsal
+def deployed(rehearsal: Rehearsal) -> Iterator[Rehearsal]:
+    with typed.operated(rehearsal):
+        Release(rehearsal.repository).row(**APP)
+        rehearsal.deploy("first", sign_executions="true")
+        rehearsal.remember("antes do manual")
+        yield rehearsal
 
 
 def test_boot_a_kernel(deployed: Rehearsal) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from loglineos.local.postgres import Server
 from tests.docs.pages import DOCS, TYPED, Block, Page
 from tests.rehearsal import original
 from tests.rehearsal.kit import MEMORY, Done, Rehearsal
+from tests.rehearsal.operator_shell import programs_of
 
 BLOCKS = [block for block in Page(DOCS / "admin-manual.md").blocks if block.section >= 4 and block.language in TYPED]
 
@@ -70,17 +71,13 @@ def named(name: str) -> Block:
     return found
 
 
-def prepare(deployed: Rehearsal) -> None:
-    """The deployed repository as a clone in which `make setup` was done: its command line, and its `.local`."""
-    programs = deployed.repository / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    code = "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()"
-    paths = f"{deployed.repository}:{deployed.repository / 'lambdas'}"
-    loglineos = programs / "loglineos"
-    loglineos.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -P -c "{code}" "$@"\n')
-    loglineos.chmod(0o755)
-    (programs / "activate").write_text("")
-    (deployed.repository / ".local").symlink_to(deployed.home)
+@contextmanager
+def operated(rehearsal: Rehearsal) -> Iterator[None]:
+    """The deployed repository as a clone in which `make setup` was done: its programs, and its `.local`."""
+    with programs_of(rehearsal):
+        (rehearsal.repository / ".venv" / "bin" / "activate").write_text("")
+        (rehearsal.repository / ".local").symlink_to(rehearsal.home)
+        yield
 
 
 def server(deployed: Rehearsal) -> Server:
@@ -106,7 +103,8 @@ def type_block(deployed: Rehearsal, block: Block, fill: Mapping[str, str]) -> Do
     text = re.sub(r"\b[A-Z_]{3,}\b", lambda word: fill.get(word[0], word[0]), block.text)
     if block.language == "sql":
         text = f"loglineos query {shlex.quote(text)}"
-    start = '. .venv/bin/activate\n. .local/env\nloglineos() { .venv/bin/loglineos "$@"; }\n'
+    paths = f"{deployed.repository}:{deployed.repository / 'lambdas'}"
+    start = f". .venv/bin/activate\n. .local/env\nexport PATH={deployed.home}/programs:$PATH PYTHONPATH={paths}\n"
     process = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", start + text],
         cwd=deployed.repository,
