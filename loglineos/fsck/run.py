@@ -70,7 +70,7 @@ def fsck(plan: Plan) -> Report:
     report = Report()
     stored = stored_notes(plan.storage) if plan.storage else []
     signed = open_all([*plan.notes, *stored], plan.keys, report.add)
-    report.checkpoints = len(signed)
+    report.checkpoints = len({one.checkpoint for one in signed})
     with open_ledger(plan.target) as connection:
         horizon = horizon_of(connection)
         ledger = _Ledger(plan, connection, horizon, signed, report)
