@@ -67,6 +67,7 @@ def _show(output: Output, report: Report) -> None:
                 "ok": not report.count,
                 "spans": report.spans,
                 "sealed": report.sealed,
+                "proved": report.proved,
                 "origin": report.origin,
                 "checkpoints": report.checkpoints,
                 "signatures": report.signatures,
@@ -77,7 +78,8 @@ def _show(output: Output, report: Report) -> None:
         return
     signed = sum(count for signer, count in report.signatures.items() if signer)
     output.line(f"{report.spans} spans, {signed} of them signed by {len(report.signatures.keys() - {''})} keys")
-    output.line(f"{report.sealed} sealed by {report.checkpoints} checkpoints of {report.origin or 'no log'}")
+    roots = f"the roots of {report.checkpoints} checkpoints of {report.origin}" if report.origin else "no checkpoint"
+    output.line(f"{report.proved} of {report.sealed} sealed spans lead to {roots}")
     if not report.count:
         output.line("Nothing is wrong.", "green")
         return

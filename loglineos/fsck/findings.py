@@ -62,10 +62,14 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was looked at, and what is wrong. Empty `findings` is a sound ledger."""
+    """What was looked at, and what is wrong: nothing where `count` is 0.
+
+    `sealed` is the size of the largest checkpoint, `proved` of the largest whose root the ledger's spans lead to.
+    """
 
     spans: int = 0
     sealed: int = 0
+    proved: int = 0
     origin: str | None = None
     checkpoints: int = 0
     signatures: dict[str, int] = field(default_factory=dict)

@@ -40,7 +40,7 @@ class Roots:
             one = self._waiting.pop(0)
             root = fold([digest for _, digest in self._peaks]) if self._peaks else EMPTY_ROOT
             if root == one.checkpoint.root:
-                self._report.sealed, self._report.origin = self._size, one.checkpoint.origin
+                self._report.proved = self._size
             else:
                 sentence = f"{one.place}: the first {self._size} spans lead to another root than it signs"
                 self._report.add(Finding("root_differs", sentence, index=self._size - 1))

@@ -71,6 +71,8 @@ def fsck(plan: Plan) -> Report:
     stored = stored_notes(plan.storage) if plan.storage else []
     signed = open_all([*plan.notes, *stored], plan.keys, report.add)
     report.checkpoints = len({one.checkpoint for one in signed})
+    if signed:
+        report.origin, report.sealed = signed[-1].checkpoint.origin, signed[-1].checkpoint.size
     with open_ledger(plan.target) as connection:
         horizon = horizon_of(connection)
         ledger = _Ledger(plan, connection, horizon, signed, report)

@@ -23,7 +23,7 @@ def notes(sealed: Sealed) -> list[Span]:
 
 def test_a_sound_ledger_has_no_findings(sealed: Sealed) -> None:
     report = sealed.check()
-    assert (report.ordered(), report.spans, report.sealed) == ([], len(sealed.rows()), sealed.size)
+    assert (report.ordered(), report.spans, report.proved) == ([], len(sealed.rows()), sealed.size)
     assert report.checkpoints == 2  # each in the history, the newest under its own name too, and outside
 
 
