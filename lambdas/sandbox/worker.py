@@ -131,6 +131,9 @@ class Worker:
             raise WorkerLost(str(problem)) from problem
         try:
             self.pid = session.worker_pid
+            if self._ended.is_set():  # given up while it was starting: who gave up had no process to end yet
+                self._kill_process()
+                raise WorkerLost("it was given up before it had started")
             return work(session)
         finally:
             session.__exit__(None, None, None)
@@ -152,7 +155,11 @@ class Worker:
     def _kill(self, outcome: _Outcome[Any]) -> None:
         self._ended.set()
         # Until the call is done nobody has waited for the process, so the id is still its own.
-        if self.pid is not None and not outcome.done.is_set():
+        if not outcome.done.is_set():
+            self._kill_process()
+
+    def _kill_process(self) -> None:
+        if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 

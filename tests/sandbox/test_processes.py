@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from sandbox import Limits, Sandbox, SandboxError
+from sandbox.worker import TimeOver, Worker
 from stage0_loader.deadline import Deadline, TimedOut, call_until
 
 LIMITS = Limits(timeout_ms=1_000)
@@ -159,7 +161,33 @@ def test_a_deadline_may_strike_at_any_moment(sandbox: Sandbox) -> None:
     kept = pid_of(sandbox)
     sandbox.close()
     assert ended(kept)
+    waited = time.monotonic() + 10  # one that was given up while it was starting ends once it is up
+    while children() and time.monotonic() < waited:
+        time.sleep(0.01)
     assert children() == []
+
+
+def test_a_process_that_comes_up_too_late_is_ended() -> None:
+    """A call was given up while its process was starting: there was none to end yet, and there must be none after."""
+    worker, late = Worker("acme"), subprocess.Popen(["sleep", "60"])
+
+    class Session:
+        worker_pid = late.pid
+
+        def __enter__(self) -> None:
+            worker._ended.wait(10)
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing is open."""
+
+    class Pool:
+        def checkout(self, **_: object) -> Session:
+            return Session()
+
+    worker._pool = cast(Any, Pool())
+    with pytest.raises(TimeOver):
+        worker.call(lambda _: None, Limits(), 0.05)
+    assert late.wait(10) == -signal.SIGKILL
 
 
 def children() -> list[str]:
