@@ -16,9 +16,8 @@ from tlog.errors import ProofInvalid
 from tlog.merkle import consistency_path, verify_consistency
 from tlog.note import NoteKey
 from tlog.proofs import ConsistencyProof
-from tlog.tiles import CHECKPOINT, Tree
+from tlog.tiles import CHECKPOINT, HISTORY, Tree, checkpoint_path
 
-HISTORY: Final = "checkpoints/"
 MAX_BEHIND: Final = 1_000_000  # more are not counted: the statement would run too long
 _NEWEST: Final = """
 SELECT seq, at, public_key, metadata->>'size' AS size, metadata->>'end' AS end
@@ -68,7 +67,7 @@ def newest_in(storage: Storage) -> Noted:
 
 def of_size(storage: Storage, size: int) -> Noted:
     """The checkpoint of that size. Raises CommandFailed, ProofInvalid."""
-    return _read(storage, f"{HISTORY}{size:020}", "`loglineos checkpoint list` names those that it has")
+    return _read(storage, checkpoint_path(size), "`loglineos checkpoint list` names those that it has")
 
 
 def newest_of(storage: Storage, limit: int) -> list[Noted]:

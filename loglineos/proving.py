@@ -15,13 +15,14 @@ from ledger.read import Cursor
 from ledger.span import Span, parse_span
 from ledger.storage import Storage
 from loglineos.backend import Backend
+from loglineos.checkpoints import newest_in, of_size
 from loglineos.errors import CommandFailed
-from tlog.checkpoint import Checkpoint, parse_checkpoint
+from tlog.checkpoint import Checkpoint
 from tlog.errors import ProofInvalid
 from tlog.merkle import inclusion_path
 from tlog.note import NoteKey
 from tlog.proofs import InclusionProof
-from tlog.tiles import CHECKPOINT, WIDTH, Tree
+from tlog.tiles import WIDTH, Tree
 
 EXTRA_VERSION: Final = "loglineos/span/v1"
 _SPAN: Final = """
@@ -72,11 +73,11 @@ def prove(
 
     Raises:
         NotSealed: it will be by the next checkpoint.
-        CommandFailed: there is no such span, or it is not what was sealed.
+        CommandFailed: there is no such span or checkpoint, or the span is not what was sealed.
     """
     span, cursor = _read_span(backend, span_id, seq)
-    note = _note(storage, size)
-    checkpoint = parse_checkpoint(note.rpartition("\n\n")[0] + "\n")
+    noted = newest_in(storage) if size is None else of_size(storage, size)
+    checkpoint = noted.checkpoint
     index = _index(backend, checkpoint.origin, cursor)
     if index >= checkpoint.size:
         raise NotSealed(f"the checkpoint of {checkpoint.size} spans is older than the span: leave --size away")
@@ -88,7 +89,7 @@ def prove(
             "run `loglineos fsck`, which names what is wrong"
         )
     path = inclusion_path(index, checkpoint.size, tree.subtree)
-    return span, InclusionProof(index, tuple(path), note, _extra(span, content=content))
+    return span, InclusionProof(index, tuple(path), noted.note, _extra(span, content=content))
 
 
 def check(text: str, keys: Sequence[NoteKey]) -> Proved:
@@ -119,15 +120,6 @@ def _read_span(backend: Backend, span_id: UUID, seq: int | None) -> tuple[Span, 
     if span_hash(span.columns()) != span.curr_hash:
         raise CommandFailed(f"span {span.id} seq {span.seq}: its columns do not match its hash. Run `loglineos fsck`")
     return span, cursor
-
-
-def _note(storage: Storage, size: int | None) -> str:
-    name = CHECKPOINT if size is None else f"checkpoints/{size:020}"
-    data = storage.read(name)
-    if data is None:
-        known = "run `loglineos checkpoint` first" if size is None else "`loglineos checkpoint list` shows the sizes"
-        raise NotSealed(f"there is no {name} in {storage}: {known}")
-    return data.decode()
 
 
 def _index(backend: Backend, origin: str, cursor: Cursor) -> int:

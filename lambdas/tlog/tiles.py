@@ -10,7 +10,8 @@ from .merkle import fold, perfect_ranges, range_hash
 
 WIDTH = 256
 HASH_BYTES = 32
-CHECKPOINT = "checkpoint"
+CHECKPOINT = "checkpoint"  # the newest one
+HISTORY = "checkpoints/"  # each, for good
 
 
 class Files(Protocol):
@@ -26,6 +27,11 @@ def tile_path(level: int | str, number: int, width: int = WIDTH) -> str:
     while number := number // 1000:
         parts.insert(0, f"x{number % 1000:03}")
     return f"tile/{level}/{'/'.join(parts)}" + ("" if width == WIDTH else f".p/{width}")
+
+
+def checkpoint_path(size: int) -> str:
+    """Where the checkpoint of that size is kept for good."""
+    return f"{HISTORY}{size:020}"
 
 
 def tile_width(level: int, number: int, size: int) -> int:

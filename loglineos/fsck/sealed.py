@@ -11,12 +11,11 @@ from tlog.checkpoint import Checkpoint, open_checkpoint
 from tlog.errors import LogDamaged, ProofInvalid
 from tlog.merkle import leaf_hash, range_hash
 from tlog.note import NoteKey
-from tlog.tiles import CHECKPOINT, WIDTH, Tree, tile_path, tile_width
+from tlog.tiles import CHECKPOINT, HISTORY, WIDTH, Tree, tile_path, tile_width
 
 from .findings import Finding
 
 Found = Callable[[Finding], None]
-HISTORY: Final = "checkpoints/"
 MAX_READ: Final = 200
 
 

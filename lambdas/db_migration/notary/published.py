@@ -8,15 +8,10 @@ from ledger.storage import Storage
 from tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from tlog.errors import ProofInvalid
 from tlog.note import NoteKey
-from tlog.tiles import CHECKPOINT
+from tlog.tiles import CHECKPOINT, checkpoint_path
 
 from .chain import Chain, Sealed
 from .settings import SealingRefused
-
-
-def checkpoint_path(size: int) -> str:
-    """Where the checkpoint of that size is kept for good."""
-    return f"checkpoints/{size:020}"
 
 
 def published(storage: Storage, keys: Iterable[NoteKey]) -> tuple[Checkpoint, str] | None:

@@ -12,10 +12,11 @@ from ledger.read import BEGINNING
 from ledger.storage import Storage
 from tlog.growth import Growth
 from tlog.merkle import EMPTY_ROOT
+from tlog.tiles import checkpoint_path
 
 from .chain import Chain, Sealed
 from .leaves import leaves, open_spans
-from .published import checkpoint_path, has_checkpoint, publish_newest
+from .published import has_checkpoint, publish_newest
 from .seal import alone
 from .settings import SealingRefused, Settings
 
