@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from moto.core.common_types import TYPE_RESPONSE
@@ -11,8 +13,8 @@ from moto.s3.exceptions import InvalidBucketState
 from moto.s3.models import FakeBucket, FakeKey, S3Backend
 from moto.s3.responses import S3Response
 
-_one_write = threading.Lock()
-_put_object = S3Response.put_object
+_ONE_AT_A_TIME = ("get_object", "put_object", "delete_object")
+_one = threading.RLock()
 
 
 def install() -> None:
@@ -27,7 +29,7 @@ def install() -> None:
     S3Backend.log_incoming_request = lambda *_: None  # type: ignore[method-assign]
     S3Backend.put_object_lock_configuration = _lock_bucket  # type: ignore[method-assign]
     _retain_by_default()
-    write_one_at_a_time()
+    objects_one_at_a_time()
 
 
 def _lock_bucket(
@@ -59,11 +61,21 @@ def _retain_by_default() -> None:
     S3Backend.put_object = put_object  # type: ignore[method-assign]
 
 
-def write_one_at_a_time() -> None:
-    """S3 decides `If-None-Match: *` and the write as one; moto looks first and writes later, each in a thread."""
-    S3Response.put_object = _put_alone  # type: ignore[method-assign]
+def objects_one_at_a_time() -> None:
+    """S3 decides `If-None-Match: *` and the write as one, and a reader has one version or the other.
+
+    Moto looks first and writes later, and closes what it replaces under whoever reads it; each in a thread. To call
+    it again changes nothing.
+    """
+    for name in _ONE_AT_A_TIME:
+        answer = getattr(S3Response, name)
+        setattr(S3Response, name, _alone(getattr(answer, "__wrapped__", answer)))
 
 
-def _put_alone(self: S3Response) -> TYPE_RESPONSE:
-    with _one_write:
-        return _put_object(self)
+def _alone(answer: Callable[[S3Response], TYPE_RESPONSE]) -> Callable[[S3Response], TYPE_RESPONSE]:
+    @wraps(answer)
+    def alone(self: S3Response) -> TYPE_RESPONSE:
+        with _one:
+            return answer(self)
+
+    return alone

@@ -27,7 +27,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     with mock_aws():
-        corrections.write_one_at_a_time()
+        corrections.objects_one_at_a_time()
         client = boto3.client("s3")
         client.create_bucket(Bucket="archive")
         yield storage_at("s3://archive/a/log" if "prefix" in request.param else "s3://archive", client)
@@ -109,12 +109,14 @@ def test_a_reader_sees_whole_files_only(storage: Storage) -> None:
         while not done.is_set():
             seen.append(storage.read("checkpoint"))
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(20):
-        storage.replace("checkpoint", contents[number % 4])
-    done.set()
-    reader.join()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        try:
+            for number in range(20):
+                storage.replace("checkpoint", contents[number % 4])
+        finally:
+            done.set()
+        reading.result()
     assert seen
     assert all(one in contents for one in seen)
 

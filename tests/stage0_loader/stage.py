@@ -100,14 +100,17 @@ class Stage:
         self._log = io.StringIO()
         self._log_level = log_level
         self._superuser: Connection | None = None
+        self._loaders: list[Loader] = []
         self.loader = self.new_loader()
 
     def new_loader(self, **changes: str) -> Loader:
         """Another cold loader of the same deployment, or of one with other settings."""
         settings = Settings.from_environment({**self.environment, **changes})
-        return make_loader(
+        loader = make_loader(
             settings, Logger(service=f"stage0-{next(_numbers)}", level=self._log_level, stream=self._log)
         )
+        self._loaders.append(loader)
+        return loader
 
     def send(self, event: object, *, remaining_ms: int = 30_000, loader: Loader | None = None) -> Answer:
         """One invocation, through the handler."""
@@ -232,8 +235,10 @@ class Stage:
         return [password, bytes(LOADER_KEY).hex(), bytes(LOADER_KEY).decode(), MEMORY_KEY.hex(), MEMORY_KEY.decode()]
 
     def close(self) -> None:
-        """Let the connections go."""
-        self.loader.database.close()
+        """Let the connections go, and end the sandboxes' processes."""
+        for loader in self._loaders:
+            loader.database.close()
+            loader.sandbox.close()
         if self._superuser is not None:
             self._superuser.close()
 
