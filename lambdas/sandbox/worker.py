@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 import signal
@@ -10,6 +11,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -68,7 +70,8 @@ class Worker:
     def start(self) -> None:
         """Start the process. Raises SandboxError (`sandbox_unavailable`) where that does not work."""
         try:
-            from pydantic_monty import Monty  # not before it is needed: it takes 80 ms
+            _import_monty()
+            from pydantic_monty import Monty
 
             harden_host()
             with jailed(find_program()) as path:
@@ -168,6 +171,19 @@ class Worker:
         self._ended.set()
         if self._pool is not None:
             self._pool.__exit__(None, None, None)
+
+
+def _import_monty() -> None:
+    """Import it, with what it imports, where no signal's exception arrives: half an import would stay broken.
+
+    Not before it is needed: it takes 80 ms.
+    """
+    outcome: _Outcome[object] = _Outcome()
+    imported = partial(importlib.import_module, "pydantic_monty")
+    threading.Thread(target=outcome.of, args=(imported,), daemon=True).start()
+    outcome.done.wait()
+    if outcome.problem is not None:
+        raise outcome.problem
 
 
 def find_program() -> Path:

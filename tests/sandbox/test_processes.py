@@ -169,6 +169,30 @@ def test_a_deadline_may_strike_at_any_moment(sandbox: Sandbox) -> None:
     assert children() - others == set()
 
 
+def test_a_deadline_may_strike_in_the_very_first_import() -> None:
+    """The interpreter's library takes others with it that a second import would find half made, `asyncio` for one."""
+    program = (
+        "import sys, time\n"
+        "from sandbox import Limits, Sandbox\n"
+        "from stage0_loader.deadline import Deadline, TimedOut, call_until\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'asyncio.runners':\n"
+        "            time.sleep(0.5)\n"
+        "assert 'asyncio' not in sys.modules\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "s = Sandbox(require_seccomp=False)\n"
+        f"call = lambda: s.run({ECHO!r}, 'main', 1, Limits(), tenant='a')\n"
+        "try:\n"
+        "    call_until(Deadline(time.monotonic() + 0.2, 200), call)\n"
+        "except TimedOut:\n"
+        "    print('struck', call().output)\n"
+        "s.close()\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=here(), check=False)
+    assert (said.stdout, said.stderr) == ("struck 1\n", "")
+
+
 def test_a_process_that_comes_up_too_late_is_ended() -> None:
     """A call was given up while its process was starting: there was none to end yet, and there must be none after."""
     worker, late = Worker("acme"), subprocess.Popen(["sleep", "60"])
