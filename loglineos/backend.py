@@ -8,14 +8,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
 from ledger.errors import LedgerUnavailable
-from loglineos.devices import URL_VARIABLE, Devices
 from loglineos.errors import CommandFailed
-from loglineos.http_backend import HttpBackend
 from loglineos.local.errors import LocalPostgresError
 from loglineos.local.stack import LocalStack
 from stacks.environment import ENVIRONMENTS, Environment
@@ -28,6 +26,7 @@ if TYPE_CHECKING:  # slow to import, and each of them is for one of the backends
 
 Event = Mapping[str, Any]
 
+URL_VARIABLE: Final = "LOGLINEOS_URL"  # the ledger where this machine is enrolled
 # Seconds, longer than the functions may take.
 _PATIENCE = 70
 _LONG_PATIENCE = 910
@@ -53,6 +52,9 @@ def choose_backend() -> Backend:
     given = click.get_current_context().find_root().params
     environment, url = given.get("env"), given.get("url")
     if url or (not environment and (url := os.environ.get(URL_VARIABLE))):
+        from loglineos.devices import Devices  # slow to import, as the next one
+        from loglineos.http_backend import HttpBackend
+
         device = Devices().get(url)
         if device:
             return HttpBackend(url, device)

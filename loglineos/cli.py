@@ -7,78 +7,89 @@ cannot be reached; 130 interrupted.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 
 from ledger.errors import LedgerError, LedgerUnavailable
 from loglineos import __version__
-from loglineos.archive_commands import archive
 from loglineos.aws import EmulatorError
-from loglineos.backup_commands import backup, restore
-from loglineos.checkpoint_commands import checkpoint
-from loglineos.drill_commands import drill
-from loglineos.era_commands import era
-from loglineos.fsck_command import fsck_command
-from loglineos.function_commands import function
-from loglineos.health.command import health
-from loglineos.key_commands import keys
-from loglineos.ledger_commands import append, boot, migrate, query, seed, timeline
-from loglineos.local.postgres import LocalPostgresError
-from loglineos.local_commands import down, status, up
-from loglineos.login_commands import check_url, login, logout
-from loglineos.proof_commands import prove_command, verify_command
-from loglineos.queue_commands import queue
-from loglineos.recovery_commands import pitr, snapshot
-from loglineos.routine.command import routine
-from loglineos.tenant_commands import tenant
-from loglineos.xray.command import xray
+from loglineos.local.errors import LocalPostgresError
 from stacks.environment import ENVIRONMENTS
 
 FAILED, UNREACHABLE, INTERRUPTED = 1, 3, 130
+# Where each command is. Only the one that is asked for is imported: all of them take half a second.
+COMMANDS: Final = {
+    "append": "ledger_commands:append",
+    "archive": "archive_commands:archive",
+    "backup": "backup_commands:backup",
+    "boot": "ledger_commands:boot",
+    "checkpoint": "checkpoint_commands:checkpoint",
+    "down": "local_commands:down",
+    "drill": "drill_commands:drill",
+    "era": "era_commands:era",
+    "fsck": "fsck_command:fsck_command",
+    "function": "function_commands:function",
+    "health": "health.command:health",
+    "keys": "key_commands:keys",
+    "login": "login_commands:login",
+    "logout": "login_commands:logout",
+    "migrate": "ledger_commands:migrate",
+    "pitr": "recovery_commands:pitr",
+    "prove": "proof_commands:prove_command",
+    "query": "ledger_commands:query",
+    "queue": "queue_commands:queue",
+    "restore": "backup_commands:restore",
+    "routine": "routine.command:routine",
+    "seed": "ledger_commands:seed",
+    "snapshot": "recovery_commands:snapshot",
+    "status": "local_commands:status",
+    "tenant": "tenant_commands:tenant",
+    "timeline": "ledger_commands:timeline",
+    "up": "local_commands:up",
+    "verify": "proof_commands:verify_command",
+    "xray": "xray.command:xray",
+}
 
 
-@click.group(epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the ledger cannot be reached.")
+class Commands(click.Group):
+    """The commands of COMMANDS, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Their names, in order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name. Raises click.NoSuchCommand, which names those that are alike."""
+        if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:
+                return None
+            raise click.exceptions.NoSuchCommand(cmd_name, possibilities=COMMANDS, ctx=ctx)
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(f"loglineos.{module}"), name)
+        return command
+
+
+def _check_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if not value:
+        return None
+    from loglineos.client import checked_url  # slow to import
+
+    try:
+        return checked_url(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.group(cls=Commands, epilog="Exit codes: 0 done, 1 refused or failed, 2 usage, 3 the ledger cannot be reached.")
 @click.option("--env", type=click.Choice(sorted(ENVIRONMENTS)), help="A deployed environment, by your AWS settings.")
-@click.option("--url", callback=check_url, metavar="URL", help="A ledger's HTTP API, as the device of `login`.")
+@click.option("--url", callback=_check_url, metavar="URL", help="A ledger's HTTP API, as the device of `login`.")
 @click.version_option(package_name=None, version=__version__)
 def cli(env: str | None, url: str | None) -> None:
     """LogLineOS: an append-only ledger of signed spans that boots its own code."""
     if env and url:
         raise click.UsageError("--env and --url are two ways to a ledger: give one")
-
-
-for _command in (
-    up,
-    down,
-    status,
-    migrate,
-    seed,
-    query,
-    boot,
-    append,
-    timeline,
-    health,
-    xray,
-    routine,
-    queue,
-    keys,
-    archive,
-    function,
-    login,
-    logout,
-    checkpoint,
-    prove_command,
-    verify_command,
-    fsck_command,
-    backup,
-    restore,
-    snapshot,
-    pitr,
-    drill,
-    era,
-    tenant,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ from loglineos.client import Device, new_key
 from loglineos.private_file import write_private
 
 SERVICE: Final = "loglineos"
-URL_VARIABLE: Final = "LOGLINEOS_URL"  # the ledger where this machine is enrolled
 
 
 class DevicesUnreadable(LedgerError):

@@ -11,21 +11,14 @@ import click
 
 from ledger.errors import LedgerUnavailable
 from loglineos.arguments import json_option
+from loglineos.backend import URL_VARIABLE
 from loglineos.client import ApiError, Unavailable, checked_url, enroll
-from loglineos.devices import URL_VARIABLE, Devices
+from loglineos.devices import Devices
 from loglineos.errors import CommandFailed
 from loglineos.output import Output
 
 REVOKE = """Who has a copy of its key is still this device. To end it for good, an administrator of {tenant} says:
   loglineos boot app_enrollment_kernel --tenant {tenant} --input '{{"action":"revoke","device_id":"{device}"}}'"""
-
-
-def check_url(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """The callback of `--url`."""
-    try:
-        return checked_url(value) if value else None
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
 
 
 @click.command()

@@ -75,6 +75,8 @@ def test_input_comes_from_a_file_or_standard_input(run: Run, tmp_path: Path) -> 
         (["append", '{"entity_type":"manifest","did":"x","this":"y"}'], 1, "manifest spans are written by the system"),
         (["query", "DELETE FROM ledger.universal_registry"], 1, "Error: "),
         (["query", "SELECT 1; SELECT 2"], 1, "cannot insert multiple commands"),
+        (["prov", "x"], 2, "No such command 'prov'. Did you mean 'prove'?"),
+        (["--url", "ftp://x", "status"], 2, "Invalid value for '--url'"),
     ],
 )
 def test_errors_are_one_line_and_a_documented_code(run: Run, arguments: list[str], code: int, sentence: str) -> None:

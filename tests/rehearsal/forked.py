@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 PROGRAM = """#!{python} -IS
@@ -31,6 +32,8 @@ def serve(address: str) -> None:
 
     import loglineos.cli
 
+    for module, _, _ in (command.partition(":") for command in loglineos.cli.COMMANDS.values()):
+        import_module(f"loglineos.{module}")
     programs = {"aws": awscli.clidriver.main, "loglineos": loglineos.cli.main}
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
