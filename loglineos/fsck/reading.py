@@ -24,8 +24,7 @@ AUDIT: Final = frozenset({"boot_event", "execution"})  # what only the loader wr
 AT_ONCE: Final = 200  # rows that a connection holds: a span may have 1 MB
 
 _HORIZON: Final[LiteralString] = """
-SELECT ledger.current_era() AS era, pg_snapshot_xmin(pg_current_snapshot()) AS xmin,
-       pg_snapshot_xmax(pg_current_snapshot()) AS xmax
+SELECT ledger.current_era() AS era, pg_snapshot_xmin(pg_current_snapshot()) AS xmin
 """
 _LAST_POSITION: Final[LiteralString] = "SELECT ledger.last_position() AS position"
 _MANIFESTS: Final[LiteralString] = "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq"
@@ -50,12 +49,16 @@ SELECT r.*, b.seq AS before_seq, b.curr_hash AS before_hash, b.era AS before_era
    AND (r.era, r.xid, r.position) <= (%s, %s::text::xid8, %s) AND (r.era, r.xid) < (%s, %s::text::xid8)
  ORDER BY r.era, r.xid, r.position
 """
-# A superuser can put a row where the order's index does not have it, or where it would be read only in years.
+# A superuser can put a row where the order's index does not have it, or where it would be read only in years. Where the
+# order ends is asked in the same snapshot: since the walk began others have appended, and may have begun an era.
 _MISPLACED: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE position < 0
 UNION ALL
 SELECT * FROM ledger.universal_registry
- WHERE position >= 0 AND ((era, xid, position) >= (%(era)s, %(xmax)s::text::xid8, 0::bigint) OR era > %(era)s)
+ WHERE position >= 0 AND (
+   era > ledger.current_era()
+   OR (era, xid, position) >= (ledger.current_era(), pg_snapshot_xmax(pg_current_snapshot()), 0::bigint)
+ )
  LIMIT 1000
 """
 _LAST: Final = Cursor(2**31 - 1, 2**64 - 1, 2**63 - 1)
@@ -67,7 +70,6 @@ class Horizon:
 
     era: int
     xmin: int
-    xmax: int
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def horizon_of(connection: Connection) -> Horizon:
     """As it is now."""
     row = connection.execute(_HORIZON).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    return Horizon(row["era"], row["xmin"], row["xmax"])
+    return Horizon(row["era"], row["xmin"])
 
 
 def key_ring(connection: Connection, roots: Mapping[Use, Collection[str]]) -> KeyRing:
@@ -144,9 +146,9 @@ def estimated_spans(connection: Connection) -> int:
     return int(row["spans"]) if row else 0
 
 
-def misplaced(connection: Connection, horizon: Horizon) -> list[Finding]:
+def misplaced(connection: Connection) -> list[Finding]:
     """Spans that no reader of the ledger's order would meet."""
-    found = connection.execute(_MISPLACED, {"era": horizon.era, "xmax": str(horizon.xmax)}).fetchall()
+    found = connection.execute(_MISPLACED).fetchall()
     return [
         Finding(
             "misplaced",

@@ -83,7 +83,7 @@ def fsck(plan: Plan) -> Report:
                 compare_roots(plan.storage, newest.checkpoint.size, signed, report.add)
         for _ in ledger.leaves():  # what no checkpoint has sealed yet, or all of it
             pass
-        report.add(*ledger.beyond(), *misplaced(connection, horizon))
+        report.add(*ledger.beyond(), *misplaced(connection))
     return report
 
 
