@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import click
 
+from ledger.span import Span
 from loglineos.arguments import json_option, read_text
 from loglineos.backend import choose_backend
 from loglineos.log_location import key_option, log_option, log_storage, note_keys
@@ -18,6 +19,9 @@ from tlog.checkpoint import Checkpoint, encode_hash, open_checkpoint
 from tlog.errors import ProofInvalid
 from tlog.note import NoteKey
 from tlog.proofs import INCLUSION_HEADER, ConsistencyProof
+
+CONSISTENCY_HEADER: Final = "old "
+NOT_COVERED: Final = "not_covered"
 
 
 @click.command("prove")
@@ -72,25 +76,30 @@ def verify_command(file: Path, keys: tuple[str, ...], old: Path | None, as_json:
         output.json({"ok": True, **facts})
         return
     for name, value in facts.items():
-        if name != "span":
+        if name not in ("span", NOT_COVERED):
             output.line(f"{name:12} {value}")
     if facts.get("span"):
         output.json(facts["span"])
+    if facts.get(NOT_COVERED):
+        output.line("Not covered by the log: anybody can sign a span anew. Compare the key with those that you know.")
+        output.line(f"{'signed by':12} {facts[NOT_COVERED]['public_key']}")
 
 
 def _facts(text: str, old: Path | None, keys: list[NoteKey]) -> dict[str, Any]:
+    if old is not None and not text.startswith(CONSISTENCY_HEADER):
+        raise click.UsageError(
+            "--old is for a proof of consistency, and FILE is none: `loglineos checkpoint consistency` writes it"
+        )
     if text.startswith(INCLUSION_HEADER.partition("@")[0]):
         proved = check(text, keys)
-        span = proved.span.model_dump(mode="json", exclude_none=True) if proved.span else None
         return {
-            "proved": "the log has this span" if span else "the log has a span of this hash",
+            "proved": "the log has this span" if proved.span else "the log has a span of this hash",
             "hash": proved.curr_hash,
             "index": proved.index,
             **_stated(proved.checkpoint),
-            "signed_by": proved.signed_by,
-            "span": span,
+            **_shown(proved.span),
         }
-    if text.startswith("old "):
+    if text.startswith(CONSISTENCY_HEADER):
         if old is None:
             raise click.UsageError("a proof of consistency is checked against the older checkpoint: give --old FILE")
         before = open_checkpoint(read_text(old, "--old"), keys)
@@ -100,6 +109,13 @@ def _facts(text: str, old: Path | None, keys: list[NoteKey]) -> dict[str, Any]:
             **_stated(newer),
         }
     return {"proved": "the checkpoint is signed by the key", **_stated(open_checkpoint(text, keys))}
+
+
+def _shown(span: Span | None) -> dict[str, Any]:
+    """The columns that the log covers, and apart from them the signature, which no hash covers."""
+    given = span.model_dump(mode="json", exclude_none=True) if span else {}
+    signed = {name: given.pop(name, None) for name in ("public_key", "signature")}
+    return {"span": given or None, NOT_COVERED: signed if all(signed.values()) else None}
 
 
 def _stated(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ from ledger.errors import InvalidInput, LedgerError, VerificationFailed
 from ledger.ids import derived_id
 from ledger.proof import span_hash, verify
 from ledger.read import Cursor
-from ledger.span import Span, parse_span
+from ledger.span import ASSIGNED_COLUMNS, Span, parse_span
 from ledger.storage import Storage
 from loglineos.backend import Backend
 from loglineos.checkpoints import newest_in, of_size
@@ -25,6 +26,7 @@ from tlog.proofs import InclusionProof
 from tlog.tiles import WIDTH, Tree
 
 EXTRA_VERSION: Final = "loglineos/span/v1"
+_HASH: Final = re.compile("[0-9a-f]{64}")
 _SPAN: Final = """
 SELECT id, seq, entity_type, who, did, this, at, parent_id, to_json(related_to) AS related_to, owner_id, tenant_id,
        visibility, status, is_deleted, name, description, code, language, runtime, input, output, error, metadata,
@@ -52,13 +54,15 @@ class NotSealed(LedgerError):
 
 @dataclass(frozen=True)
 class Proved:
-    """What a proof file shows: the span (its hash alone where the file has no more), its place, and the checkpoint."""
+    """What a proof file shows: the span (its hash alone where the file has no more), its place, and the checkpoint.
+
+    The span's signature, if it has one, is the key's that the span names; the hash, and so the log, covers neither.
+    """
 
     span: Span | None
     curr_hash: str
     index: int
     checkpoint: Checkpoint
-    signed_by: str | None
 
 
 def prove(
@@ -99,14 +103,14 @@ def check(text: str, keys: Sequence[NoteKey]) -> Proved:
         ProofInvalid: with the reason.
     """
     proof = InclusionProof.parse(text)
-    span, claimed = _from_extra(proof.extra)
+    span, curr_hash = _from_extra(proof.extra)
     try:
-        curr_hash = claimed if span is None else span_hash(span.columns())
-        signed = span is not None and verify(span, None)
+        if span is not None:
+            verify(span, None)
     except VerificationFailed as error:
         raise ProofInvalid(f"the span in the file is not sound: {error.reason}") from None
     checkpoint = proof.verify(bytes.fromhex(curr_hash), keys)
-    return Proved(span, curr_hash, proof.index, checkpoint, span.public_key if span and signed else None)
+    return Proved(span, curr_hash, proof.index, checkpoint)
 
 
 def _read_span(backend: Backend, span_id: UUID, seq: int | None) -> tuple[Span, Cursor]:
@@ -157,11 +161,14 @@ def _from_extra(extra: bytes | None) -> tuple[Span | None, str]:
             raise ProofInvalid(f"expected a file of {EXTRA_VERSION}, not {given['format']!r:.60}")
         values = given["span"]
         if set(values) == {"curr_hash"}:
-            bytes.fromhex(values["curr_hash"])
-            return None, str(values["curr_hash"])
+            if not _HASH.fullmatch(values["curr_hash"]):
+                raise ValueError
+            return None, values["curr_hash"]
+        if placed := [name for name in ASSIGNED_COLUMNS if name in values]:
+            raise ProofInvalid(f"the span in the file has {', '.join(placed)}, which no hash covers: take them out")
         span = parse_span(values)
     except InvalidInput as error:
         raise ProofInvalid(f"the span in the file is not one: {error.message}") from None
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise ProofInvalid(f"the proof's extra line does not hold a span ({EXTRA_VERSION})") from None
     return span, span.curr_hash or ""

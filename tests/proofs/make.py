@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Folder(Path(folder))
         growth = Growth(log, 0, EMPTY_ROOT)
-        entries = [bytes.fromhex(span(number).curr_hash or "") for number in range(SIZE)]
+        entries = [bytes.fromhex(hash_of(span(number))) for number in range(SIZE)]
         growth.append(entries[:OLD])
         old = Checkpoint(ORIGIN, OLD, growth.finish())
         growth.append(entries[OLD:])
@@ -77,6 +77,11 @@ def bad(
             {**sealed.model_dump(mode="json", exclude_none=True), "signature": span(1).signature}))),
         "unknown-column.tlog-proof": str(with_(proof, extra=extra({**edited, "colour": "red"}))),
         "other-format.tlog-proof": str(with_(proof, extra=b'{"format":"loglineos/span/v9","span":{}}')),
+        "made-up-place.tlog-proof": str(with_(proof, extra=extra(
+            {**sealed.model_dump(mode="json", exclude_none=True), "era": 99, "xid": 7, "position": 1}))),
+        "hash-in-capitals.tlog-proof": str(with_(proof, extra=extra({"curr_hash": hash_of(sealed).upper()}))),
+        "hash-with-newline.tlog-proof": str(with_(proof, extra=extra({"curr_hash": f"{hash_of(sealed)}\n"}))),
+        "endless-nesting.tlog-proof": str(with_(proof, extra=b"[" * 20_000)),
         "no-span.tlog-proof": str(with_(proof, extra=None)),
         "extra-not-base64.tlog-proof": str(proof).replace("extra ", "extra !", 1),
         "flipped-bit.tlog-proof": str(with_(proof, path=flipped)),
@@ -108,6 +113,11 @@ def bad(
         "wrong-signature.checkpoint": old.sign(KEY).replace(old.text, new.text),
         "empty.tlog-proof": "",
     }  # fmt: skip
+
+
+def hash_of(span: Span) -> str:
+    """In lower-case hex."""
+    return span.curr_hash or ""
 
 
 def replaced_root(new: Checkpoint) -> str:

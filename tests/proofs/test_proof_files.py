@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from nacl.signing import SigningKey
 
+from ledger.proof import seal
 from loglineos.proof_commands import verify_command
 from tests.proofs import make
+from tlog.proofs import InclusionProof
 
 HERE = Path(__file__).parent
 REASONS: dict[str, str] = tomllib.loads((HERE / "reasons.toml").read_text())
@@ -37,6 +40,23 @@ def test_a_span_is_shown_with_who_signed_it() -> None:
     assert "proved       the log has this span" in result.output
     assert "index        137" in result.output
     assert "用户偏好深色模式" in result.output
+
+
+def test_who_signed_it_is_told_apart_from_what_is_proved(tmp_path: Path) -> None:
+    """Anybody can sign the span in the file anew: no hash covers the signature."""
+    mallory = SigningKey(b"m" * 32)
+    proof = InclusionProof.parse((HERE / "good.tlog-proof").read_text())
+    anew = make.extra(seal(make.span(make.INDEX), mallory).model_dump(mode="json", exclude_none=True))
+    path = tmp_path / "anew.tlog-proof"
+    path.write_text(str(make.with_(proof, extra=anew)))
+    key = bytes(mallory.verify_key).hex()
+    proved, line, claimed = verify(path).output.partition("Not covered by the log")
+    assert line
+    assert key not in proved
+    assert f"signed by    {key}" in claimed
+    facts = json.loads(verify(path, "--json").output)
+    assert facts.pop("not_covered")["public_key"] == key
+    assert key not in json.dumps(facts)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (HERE / "bad").iterdir()))
@@ -71,3 +91,12 @@ def test_a_proof_of_consistency_needs_the_older_checkpoint() -> None:
     result = CliRunner().invoke(verify_command, [file, "--key", str(HERE / "good.key")])
     assert result.exit_code == 2
     assert "give --old FILE" in result.output
+
+
+@pytest.mark.parametrize("name", ["good.checkpoint", "good.tlog-proof"])
+def test_an_older_checkpoint_is_not_left_aside(name: str) -> None:
+    """Nobody shall believe that two checkpoints were compared because both were named."""
+    old = ["--old", str(HERE / "good.checkpoint")]
+    result = CliRunner().invoke(verify_command, [str(HERE / name), "--key", str(HERE / "good.key"), *old])
+    assert result.exit_code == 2
+    assert "--old is for a proof of consistency, and FILE is none" in result.output
