@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -19,12 +19,13 @@ from loglineos.backend import Backend
 from loglineos.checkpoints import newest_in, of_size
 from loglineos.errors import CommandFailed
 from tlog.checkpoint import Checkpoint
-from tlog.errors import ProofInvalid
-from tlog.merkle import inclusion_path
+from tlog.errors import LogDamaged, ProofInvalid
+from tlog.merkle import inclusion_path, leaf_hash, verify_inclusion
 from tlog.note import NoteKey
 from tlog.proofs import InclusionProof
 from tlog.tiles import WIDTH, Tree
 
+PAGE: Final = 500  # checkpoints at a time
 EXTRA_VERSION: Final = "loglineos/span/v1"
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _SPAN: Final = """
@@ -33,10 +34,10 @@ SELECT id, seq, entity_type, who, did, this, at, parent_id, to_json(related_to) 
        duration_ms, trace_id, prev_hash, curr_hash, signature, public_key, era, xid::text AS xid, position
   FROM ledger.universal_registry WHERE id = $1::uuid AND ($2::int IS NULL OR seq = $2) ORDER BY seq DESC LIMIT 1
 """
-# The checkpoint that sealed a span is among the next ones after it.
+# Those that can have sealed a span: a backlog of 33 million spans is 500 checkpoints that stand behind all of them.
 _NEXT: Final = """
-SELECT seq, metadata FROM ledger.universal_registry
- WHERE id = $1::uuid AND (era, xid, position) > ($2, $3::text::xid8, $4) ORDER BY seq LIMIT 20
+SELECT seq, metadata->>'end' AS "end" FROM ledger.universal_registry
+ WHERE id = $1::uuid AND seq > $2 AND (era, xid, position) > ($3, $4::text::xid8, $5) ORDER BY seq LIMIT $6
 """
 _ONE: Final = "SELECT metadata FROM ledger.universal_registry WHERE id = $1::uuid AND seq = $2"
 _BETWEEN: Final = """
@@ -78,6 +79,7 @@ def prove(
     Raises:
         NotSealed: it will be by the next checkpoint.
         CommandFailed: there is no such span or checkpoint, or the span is not what was sealed.
+        LogDamaged: the log's tiles do not lead to the checkpoint's root.
     """
     span, cursor = _read_span(backend, span_id, seq)
     noted = newest_in(storage) if size is None else of_size(storage, size)
@@ -92,8 +94,9 @@ def prove(
             f"span {span.id} seq {span.seq} is not what was sealed as number {index} of {checkpoint.origin}: "
             "run `loglineos fsck`, which names what is wrong"
         )
-    path = inclusion_path(index, checkpoint.size, tree.subtree)
-    return span, InclusionProof(index, tuple(path), noted.note, _extra(span, content=content))
+    path = tuple(inclusion_path(index, checkpoint.size, tree.subtree))
+    _require_root(span, entry, index, path, checkpoint)
+    return span, InclusionProof(index, path, noted.note, _extra(span, content=content))
 
 
 def check(text: str, keys: Sequence[NoteKey]) -> Proved:
@@ -126,17 +129,37 @@ def _read_span(backend: Backend, span_id: UUID, seq: int | None) -> tuple[Span, 
     return span, cursor
 
 
+def _require_root(span: Span, entry: bytes, index: int, path: Sequence[bytes], checkpoint: Checkpoint) -> None:
+    """What is handed over holds."""
+    try:
+        verify_inclusion(leaf_hash(entry), index, checkpoint.size, path, checkpoint.root)
+    except ProofInvalid:
+        raise LogDamaged(
+            f"the log's tiles do not lead from span {span.id} seq {span.seq} to the root of {checkpoint.origin} over"
+            f" {checkpoint.size} spans: run `loglineos fsck`, which names the tile"
+        ) from None
+
+
 def _index(backend: Backend, origin: str, cursor: Cursor) -> int:
     """The span's number in the log: those of the checkpoints before it, and the spans between."""
     log = str(derived_id("checkpoint", origin))
-    for row in _query(backend, _NEXT, log, *_place(cursor)):
-        if Cursor.parse(row["metadata"]["end"]) >= cursor:
+    for seq, end in _checkpoints_behind(backend, log, cursor):
+        if end >= cursor:
             before, begun = Cursor(0, 0, 0), 0
-            if row["seq"]:
-                earlier = _query(backend, _ONE, log, row["seq"] - 1)[0]["metadata"]
+            if seq:
+                earlier = _query(backend, _ONE, log, seq - 1)[0]["metadata"]
                 before, begun = Cursor.parse(earlier["end"]), earlier["size"]
             return int(begun + _query(backend, _BETWEEN, *_place(before), *_place(cursor))[0]["spans"] - 1)
     raise NotSealed(f"no checkpoint of {origin} has sealed the span yet: run `loglineos checkpoint`")
+
+
+def _checkpoints_behind(backend: Backend, log: str, cursor: Cursor) -> Iterator[tuple[int, Cursor]]:
+    """Each with its seq, and where the spans that it seals end."""
+    seq = -1
+    while rows := _query(backend, _NEXT, log, seq, *_place(cursor), PAGE):
+        for row in rows:
+            seq = row["seq"]
+            yield seq, Cursor.parse(row["end"])
 
 
 def _query(backend: Backend, sql: str, *parameters: Any) -> list[dict[str, Any]]:

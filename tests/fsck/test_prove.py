@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from db_migration.notary import seal
+from loglineos import proving
 from loglineos.cli import cli
 from loglineos.proof_commands import verify_command
 from tests.conftest import LOADER_KEY, ROW_KEY
@@ -75,6 +77,30 @@ def test_a_span_that_was_tampered_with_is_not_proved(run: Sealed) -> None:
     span = run.rows()[run.size - 2]
     run.tamper("UPDATE ledger.universal_registry SET name = 'x' WHERE id = %s", span.id)
     assert "its columns do not match its hash. Run `loglineos fsck`" in str(call("prove", str(span.id)).exception)
+
+
+def test_a_span_of_a_long_backlog_is_proved(run: Sealed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its checkpoints stand behind all of its spans: the one that sealed a span may be any of them."""
+    spans = run.write(7)
+    monkeypatch.setattr(seal, "MAX_SPANS", 2)
+    run.seal()
+    monkeypatch.setattr(proving, "PAGE", 2)
+    there = [span.id for span in run.rows()]
+    for span in (spans[0], spans[-1]):
+        done = call("prove", str(span.id), "--json")
+        assert done.exit_code == 0, done.exception
+        assert json.loads(done.output)["index"] == there.index(span.id)
+
+
+def test_no_proof_is_made_of_a_damaged_tile(run: Sealed) -> None:
+    span = run.rows()[3]
+    tile = next(run.log.path / name for name in run.log.names("tile/0/") if name.endswith(f"/{run.size}"))
+    damaged = bytearray(tile.read_bytes())
+    damaged[-1] ^= 1
+    tile.write_bytes(damaged)
+    done = call("prove", str(span.id), "--seq", str(span.seq), "-o", "none.tlog-proof")
+    assert "do not lead from span" in str(done.exception)
+    assert not Path("none.tlog-proof").exists()
 
 
 def fsck(*arguments: str) -> Result:
