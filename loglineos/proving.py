@@ -13,7 +13,7 @@ from ledger.errors import InvalidInput, LedgerError, VerificationFailed
 from ledger.ids import derived_id
 from ledger.proof import span_hash, verify
 from ledger.read import Cursor
-from ledger.span import ASSIGNED_COLUMNS, Span, parse_span
+from ledger.span import ASSIGNED_COLUMNS, PROOF_COLUMNS, Span, hashed_values, parse_span
 from ledger.storage import Storage
 from loglineos.backend import Backend
 from loglineos.checkpoints import newest_in, of_size
@@ -172,7 +172,10 @@ def _place(cursor: Cursor) -> tuple[int, str, int]:
 
 
 def _extra(span: Span, *, content: bool) -> bytes:
-    given = span.model_dump(mode="json", exclude_none=True) if content else {"curr_hash": span.curr_hash}
+    given: dict[str, Any] = {"curr_hash": span.curr_hash}
+    if content:  # as it is hashed, so that whoever knows RFC 8785 alone gets the same bytes (docs/audit.md)
+        proof = {name: value for name in PROOF_COLUMNS if (value := getattr(span, name)) is not None}
+        given = {**hashed_values(span.columns()), **proof}
     return json.dumps({"format": EXTRA_VERSION, "span": given}, ensure_ascii=False).encode()
 
 

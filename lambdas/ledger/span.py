@@ -165,9 +165,12 @@ def _expectation(message: str) -> str:
 
 def canonical_span(values: Mapping[str, Any]) -> bytes:
     """The bytes that are hashed: RFC 8785 of the hashed columns, nulls left out (ledger.md)."""
-    return canonical.canonical_bytes(
-        {name: _plain(values[name]) for name in HASHED_COLUMNS if values[name] is not None}
-    )
+    return canonical.canonical_bytes(hashed_values(values))
+
+
+def hashed_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The hashed columns that are not null, as the JSON values whose RFC 8785 form is hashed."""
+    return {name: _plain(values[name]) for name in HASHED_COLUMNS if values[name] is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -73,6 +73,14 @@ def test_the_walk_through_works_as_it_is_written(home: Path, ledger: TestLedger)
     span_id = json.loads((home / "span.json").read_text())["spans"][0]["id"]
     assert told.startswith(f"{ORIGIN} had span {span_id} seq 0 as number ")
 
+    # Nor does a time of a whole second, as all released rows have, lead it astray.
+    kernel = "00000000-0000-4000-8000-000000000001"
+    shell(home, ledger, f"loglineos prove {kernel} --out kernel.tlog-proof")
+    told = subprocess.run(
+        [*run[:2], "kernel.tlog-proof", "log.key"], cwd=home, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert f" had span {kernel} seq " in told
+
     # Whoever edits the file proves nothing, to this verifier either.
     proof = home / "promise.tlog-proof"
     proof.write_text(re.sub(r"^index (\d+)$", "index 0", proof.read_text(), flags=re.MULTILINE))
