@@ -7,6 +7,7 @@ do. So a number is hashed as its double, and what has no exact double or cannot 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,6 +19,13 @@ MAX_DEPTH = 100
 SPAN_DEPTH = 2  # what a span, or a request, puts around a value
 MAX_EXACT = 2**53 - 1  # RFC 8785 keeps to I-JSON (RFC 7493, 2.2): beyond it doubles skip integers
 _FAST = orjson.OPT_SORT_KEYS
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands for a stored value that Python has none for: nothing can be hashed with it. `expected`: what could."""
+
+    expected: str
 
 
 def check(value: Any, path: str) -> None:
@@ -64,7 +72,7 @@ def _walk(value: Any, path: str, depth: int, *, strict: bool) -> bool:  # noqa: 
             raise InvalidInput(path, "a finite number")
         return False
     if kind is not list and kind is not dict:
-        raise InvalidInput(path, f"a JSON value, not {kind.__name__}")
+        raise InvalidInput(path, value.expected if kind is Unreadable else f"a JSON value, not {kind.__name__}")
     if depth >= MAX_DEPTH + (0 if strict else SPAN_DEPTH):
         raise InvalidInput(path[:1000], f"at most {MAX_DEPTH} levels of nesting")
     quick = True

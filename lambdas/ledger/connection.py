@@ -10,10 +10,14 @@ from typing import Any, Literal
 
 import orjson
 import psycopg
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Format
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg.types.numeric import IntLoader
 
+from .canonical import Unreadable
 from .errors import LedgerUnavailable, Misconfigured
 from .secret import secrets_manager_value
 
@@ -25,14 +29,36 @@ _REFUSED = re.compile("authentication failed|permission denied|does not exist|no
 
 
 def read_json(data: str | bytes) -> Any:
-    """What PostgreSQL stored, even numbers that no double holds: verification then refuses them by name."""
+    """What PostgreSQL stored, even what no caller can have sent: verification then refuses it by name."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            return Unreadable("JSON without numbers of thousands of digits or thousands of levels of nesting")
+
+
+_load_instant = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, Format.TEXT)
+
+
+class _InstantLoader(Loader):
+    """psycopg's, but PostgreSQL's years before 1 and after 9999 are Unreadable instead of the end of all reading."""
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        assert _load_instant is not None  # noqa: S101 - psycopg has one
+        self._load = _load_instant(oid, context).load
+
+    def load(self, data: Buffer) -> Any:
+        try:
+            return self._load(data)
+        except psycopg.DataError:
+            return Unreadable("an instant of the years 1 to 9999")
 
 
 psycopg.adapters.register_loader("xid8", IntLoader)
+psycopg.adapters.register_loader("timestamptz", _InstantLoader)
 set_json_dumps(orjson.dumps)
 set_json_loads(read_json)
 

@@ -131,7 +131,7 @@ class Alignment:
 
     def _keep_leaf(self, index: int, leaf: Leaf) -> None:
         if len(self._loose_leaves) < MAX_LOOSE:
-            self._loose_leaves[leaf.computed or leaf.id.bytes + leaf.seq.to_bytes(4, "big")] = (index, leaf)
+            self._loose_leaves[leaf.computed or f"{leaf.id} {leaf.seq}".encode()] = (index, leaf)
 
     def _tell(self) -> None:
         for digest in [digest for digest in self._loose_leaves if digest in self._loose_entries]:

@@ -34,7 +34,7 @@ def check_row(row: Mapping[str, Any], ring: KeyRing) -> tuple[str | None, list[F
     problems = [*_check_version(row)]
     if computed != row["curr_hash"]:
         sentence = f"its columns do not match its hash{unhashable}" if computed is None else (
-            f"its columns hash to {computed[:16]}…, its own hash is {row['curr_hash'][:16]}…"
+            f"its columns hash to {computed[:16]}…, its own hash is {_short(row['curr_hash'])}"
         )  # fmt: skip
         problems.append(("edited", sentence))
     else:
@@ -50,7 +50,7 @@ def _check_signature(row: Mapping[str, Any], ring: KeyRing) -> Iterator[tuple[st
         if ring.asks(use) and use != "loader":
             yield "signature_missing", f"it is not signed, and has to be by a {use} key"
         return
-    if not signature_matches(row["curr_hash"], row["signature"], signer):
+    if row["signature"] is None or not signature_matches(row["curr_hash"], row["signature"], signer):
         yield "signature_wrong", f"its signature is not of its key {signer[:16]}… over its hash"
     elif ring.asks(use) and signer not in ring.trusted(use, cursor_of_row(row)):
         known = ring.keys.get(signer)
@@ -63,12 +63,16 @@ def _check_signature(row: Mapping[str, Any], ring: KeyRing) -> Iterator[tuple[st
 def _check_version(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if row["before_seq"] is None:
         if row["prev_hash"] is not None:
-            yield "chain_broken", f"it follows {row['prev_hash'][:16]}…, of which the ledger has no version"
+            yield "chain_broken", f"it follows {_short(row['prev_hash'])}, of which the ledger has no version"
         return
     if row["prev_hash"] != row["before_hash"]:
-        follows = f"{row['prev_hash'][:16]}…" if row["prev_hash"] else "nothing"
-        yield "fork", f"it follows {follows}, and not seq {row['before_seq']} ({row['before_hash'][:16]}…) before it"
+        before = f"seq {row['before_seq']} ({_short(row['before_hash'])})"
+        yield "fork", f"it follows {_short(row['prev_hash'])}, and not {before} before it"
     if not row["before_same"]:
         yield "taken_over", f"its owner, tenant or type is not that of seq {row['before_seq']}"
-    if Cursor(row["before_era"], row["before_xid"], row["before_position"]) > cursor_of_row(row):
+    if row["before_later"]:
         yield "moved", f"it stands before seq {row['before_seq']}, which it follows"
+
+
+def _short(digest: str | None) -> str:
+    return f"{digest[:16]}…" if digest else "nothing"

@@ -95,14 +95,16 @@ def test_spans_of_an_earlier_era_are_sealed_whole(notary: Notary) -> None:
     notary.require_whole()
 
 
-@pytest.mark.parametrize("column", ["name", "metadata"])
-def test_a_span_that_was_changed_stops_it(notary: Notary, column: str) -> None:
+@pytest.mark.parametrize("change", [
+    "name = 'another'",
+    "metadata = '{\"n\": 7}'",
+    "metadata = jsonb_build_object('n', repeat('9', 5000)::numeric)",
+    "metadata = (repeat('[', 3000) || repeat(']', 3000))::jsonb",
+    "at = '20000-01-01Z'",
+], ids=["text", "JSON", "digits", "levels", "year"])  # fmt: skip
+def test_a_span_that_was_changed_stops_it(notary: Notary, change: str) -> None:
     victim = notary.write(3)[1]
-    value = '{"n": 7}' if column == "metadata" else "another"
-    notary.tamper(
-        f"UPDATE ledger.universal_registry SET {column} = %s WHERE id = %s",
-        value, victim.id,
-    )  # fmt: skip
+    notary.tamper(f"UPDATE ledger.universal_registry SET {change} WHERE id = %s", victim.id)
     said = notary.refusal()
     assert str(victim.id) in said
     assert "loglineos fsck" in said
