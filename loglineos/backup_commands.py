@@ -149,7 +149,10 @@ def restore(folder: Path, as_json: bool) -> None:
         return
     output.line(f"{restored.spans:,} spans, each with its hash, {restored.signed:,} with their signatures, are back.")
     output.line(f"Era {restored.era} begins: what is appended from now on comes after all of them.")
-    output.line("Next: `loglineos seed`, which should append nothing; `loglineos fsck`; then let clients in.")
+    output.line(
+        "Next: `TRUSTED_ROW_KEYS=ROW_KEYS loglineos seed`, which should append nothing (ROW_KEYS: the deployment's"
+        " trusted_row_keys, nothing where rows are not signed); `loglineos fsck --key KEY --log LOG`; then let clients in."
+    )
 
 
 def described_restore(restored: Restored) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def _require_head_trusted(head: Span, keys: KeyRing) -> None:
     except VerificationFailed as error:
         raise SeedConflict(
             f"{head.name} ({head.id}) seq {head.seq} in the ledger cannot be trusted: {error.reason}. "
-            "Raise its seq to publish a version that a trusted key signs",
+            "Set TRUSTED_ROW_KEYS to the deployment's keys (to nothing where rows are not signed); if it is: "
+            "raise the row's seq to publish a version that a trusted key signs",
             id=str(head.id),
             seq=head.seq,
             reason=error.reason,

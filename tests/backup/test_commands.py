@@ -194,6 +194,13 @@ def test_the_pages_commands_do_what_it_says(ledger: TestLedger, empty: TestLedge
     assert "loglineos restore FOLDER" in PAGE
     assert here.run("restore", "week-05", DATABASE_URL=empty.url("postgres")).returncode == 0
     assert len(rows_of(empty)) == len(rows_of(ledger))
+    assert "TRUSTED_ROW_KEYS=ROW_KEYS loglineos seed\n" in PAGE
+    operator = Shell(empty, here.folder)
+    unguided = Shell(empty, here.folder)
+    del unguided.environment["TRUSTED_ROW_KEYS"], unguided.environment["ROW_SIGNING_KEY_HEX"]
+    assert "Set TRUSTED_ROW_KEYS to the deployment's keys" in unguided.run("seed").stderr
+    seeded = operator.run("seed", "--json")
+    assert json.loads(seeded.stdout)["inserted"] == [], seeded.stderr
 
 
 def test_the_page_names_every_option_and_no_other(here: Here) -> None:

@@ -114,7 +114,7 @@ def test_with_all_signatures_taken_back_only_the_latest_versions_have_to_be_sign
     first.append(manifest(10, {"public_key": R, "use": "row", "retired_at": NOTHING_COUNTS.as_json()}))
     rows.write(*first)
     error = rows.seed(ledger, **next_key)["error"]
-    assert (error["code"], "Raise its seq" in error["message"]) == ("seed_conflict", True)
+    assert (error["code"], "raise the row's seq" in error["message"]) == ("seed_conflict", True)
     rows.write(*first, row(700, 2))
     assert rows.seed(ledger, **next_key)["ok"]
     assert rows.seed(ledger, **next_key)["inserted"] == []

@@ -191,6 +191,6 @@ def test_without_any_keys_rows_are_seeded_unsigned_and_distrusted_later(
     assert seqs(rows.seed(shared, **UNSIGNED)["inserted"]) == [(str(number), 1)]
     error = rows.seed(shared)["error"]
     assert error["code"] == "seed_conflict"
-    assert "Raise its seq" in error["message"]
+    assert "raise the row's seq" in error["message"]
     rows.write(row(number), row(number, 2))
     assert rows.seed(shared, **UNSIGNED)["ok"]
