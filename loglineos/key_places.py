@@ -86,6 +86,14 @@ def key_places() -> KeyPlaces:
     return KeyPlaces(choose_backend())
 
 
+def deploy_command() -> str:
+    """What brings the rows of this checkout into the environment that the command was given."""
+    environment = click.get_current_context().find_root().params.get("env")
+    if environment:
+        return f"bash deploy.sh {environment}"
+    return "bash deploy.sh" if LocalStack().database_url is None else "loglineos seed"
+
+
 def log_origin() -> str:
     """The name of the environment's log, without asking it."""
     environment = click.get_current_context().find_root().params.get("env")

@@ -15,7 +15,7 @@ from ledger.keys import USES, Announced, Retirement, Use
 from ledger.proof import public_key_of
 from loglineos.arguments import json_option
 from loglineos.errors import CommandFailed
-from loglineos.key_places import KeyPlaces, key_places
+from loglineos.key_places import KeyPlaces, deploy_command, key_places
 from loglineos.output import Output
 from loglineos.private_file import read_private_key
 from loglineos.row_files import ROWS, add_manifest, manifest_keys
@@ -26,7 +26,6 @@ SIGNER = click.option(
 ROWS_OPTION = click.option(
     "--rows", type=click.Path(path_type=Path, file_okay=False, exists=True), default=ROWS, help="The folder `row/`."
 )
-DEPLOY = "Commit it and deploy (here: `loglineos seed`)"
 WARM = "Warm functions take it within five minutes"
 
 
@@ -93,7 +92,7 @@ def _rotate_row(output: Output, new: str, row_key: SigningKey | None, rows: Path
         raise click.BadParameter("is the key of --key: give another", param_hint="--new")
     seq, known = manifest_keys(rows)
     if {old, public} <= {entry.public_key for entry in known if entry.use == "row"}:
-        Step("announced", f"Manifest seq {seq} announces {public} already.", f"{DEPLOY}.").show(
+        Step("announced", f"Manifest seq {seq} announces {public} already.", f"{_deploy()}.").show(
             output, public_key=public
         )
         return
@@ -118,13 +117,17 @@ def _announce(places: KeyPlaces, entries: list[Announced], row_key: SigningKey |
 def _written(rows: Path, entries: list[Announced], row_key: SigningKey | None, then: str) -> Step:
     file, manifest = add_manifest(rows, entries, row_key)
     signed = "signed" if row_key else "not signed: no row key is configured here"
-    return Step("announced", f"{file} has manifest seq {manifest.seq} ({signed}).", f"{DEPLOY}, then {then}.")
+    return Step("announced", f"{file} has manifest seq {manifest.seq} ({signed}).", f"{_deploy()}, then {then}.")
+
+
+def _deploy() -> str:
+    return f"commit it and deploy (here: `{deploy_command()}`)"
 
 
 def _not_deployed(places: KeyPlaces, seq: int) -> None:
     raise CommandFailed(
         f"manifest seq {seq} of the rows says it already, but the ledger's is seq {places.answer['manifest_seq']}:"
-        " commit it and deploy (here: `loglineos seed`), then run this command again"
+        f" {_deploy()}, then run this command again"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,24 @@ def test_the_log_of_an_environment_is_known_without_asking_it(folder: Path, monk
     for words, name in (([], "loglineos-ledger"), (["--env", "staging"], "loglineos-ledger-staging")):
         made = CliRunner().invoke(cli, [*words, "keys", "new", "--use", "checkpoint", "--json"])
         assert NoteKey.parse(json.loads(made.output)["log_key"]).name == name
+
+
+@pytest.mark.parametrize(
+    ("words", "database", "deploys"),
+    [
+        ([], "", "bash deploy.sh"),
+        (["--env", "staging"], "postgresql://localhost/x", "bash deploy.sh staging"),
+        ([], "postgresql://localhost/x", "loglineos seed"),
+    ],
+)
+def test_the_next_step_of_a_rotation_is_the_one_that_brings_the_rows_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], database: str, deploys: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    shutil.copytree(ROWS, folder / "row")
+    rotate = ["keys", "rotate", "--use", "row", "--key", "row.key", "--new", "11" * 32, "--rows", "row"]
+    announced = CliRunner().invoke(cli, [*words, *rotate])
+    assert f"Next: commit it and deploy (here: `{deploys}`), then" in announced.output
 
 
 def test_a_key_is_not_overwritten(folder: Path) -> None:
