@@ -151,7 +151,8 @@ def restore(folder: Path, as_json: bool) -> None:
     output.line(f"Era {restored.era} begins: what is appended from now on comes after all of them.")
     output.line(
         "Next: `TRUSTED_ROW_KEYS=ROW_KEYS loglineos seed`, which should append nothing (ROW_KEYS: the deployment's"
-        " trusted_row_keys, nothing where rows are not signed); `loglineos fsck --key KEY --log LOG`; then let clients in."
+        " trusted_row_keys, nothing where rows are not signed); `loglineos fsck --key KEY --log LOG`; then let clients"
+        " in."
     )
 
 
