@@ -17,8 +17,9 @@ from loglineos.backend import Backend, choose_backend
 from loglineos.errors import CommandFailed
 from loglineos.log_location import archive_storage, log_option, log_storage, note_keys
 from loglineos.output import Output
-from tlog.checkpoint import parse_checkpoint
+from tlog.checkpoint import open_checkpoint, parse_checkpoint
 from tlog.errors import ProofInvalid
+from tlog.note import NoteKey
 from tlog.tiles import CHECKPOINT, Tree
 
 if TYPE_CHECKING:
@@ -125,15 +126,16 @@ def _recorded(backend: Backend) -> Iterator[Span]:
     multiple=True,
     metavar="KEY|FILE",
     envvar="LOGLINEOS_LOG_KEY",
-    help="A checkpoint key (`checkpoint show` prints it): what no such key has signed does not count.",
+    help="A checkpoint key (`checkpoint show` prints it): what no such key has signed does not count, range or log.",
 )
 @json_option
 def verify_files(log: str | None, keys: tuple[str, ...], as_json: bool) -> None:
     """Read every archived file back: its SHA-256, each span's hash from its columns, the digest, the log's entries."""
     output, backend = Output(as_json), choose_backend()
-    trusted = frozenset(key.public_key.hex() for key in note_keys(keys)) or None
-    storage, tree = archive_storage(backend), _tree(log_storage(backend, log))
-    spans = list(_recorded(backend))
+    given = note_keys(keys)
+    trusted = frozenset(key.public_key.hex() for key in given) or None
+    storage, spans = archive_storage(backend), list(_recorded(backend))
+    tree = _tree(log_storage(backend, log), given)  # after the spans: it is at least as long as what they are of
     found, checked = list[dict[str, Any]](), 0
     total = sum(int((span.metadata or {}).get("count", 0)) for span in spans)
     with output.progress("Reading back", "spans") as tell:
@@ -141,30 +143,35 @@ def verify_files(log: str | None, keys: tuple[str, ...], as_json: bool) -> None:
             found += [{"archive_seq": span.seq, "file": file, "problem": problem} for file, problem in problems]
             checked += int((span.metadata or {}).get("count", 0))
             tell(checked, total)
-    said = {"ranges": len(spans), "spans": total, "log": tree.size if tree else None, "findings": found}
+    said = {"ranges": len(spans), "spans": total, "log": tree.size, "findings": found}
     if as_json:
         output.json({"ok": not found, **said})
     for one in found:
         output.line(f"archive span seq {one['archive_seq']}: {one['file'] or 'the range'}: {one['problem']}")
     if found:
-        raise CommandFailed(f"{len(found)} of {len(spans)} archived ranges are not what was recorded")
-    against = f"the log of {tree.size} entries" if tree else "no log: there is none at this place"
-    output.line(f"{total} spans in {len(spans)} ranges are what was recorded (held against {against}).")
+        wrong = len({one["archive_seq"] for one in found})
+        raise CommandFailed(f"{wrong} of {len(spans)} archived ranges are not what was recorded")
+    output.line(
+        f"{total} spans in {len(spans)} ranges are what was recorded (held against the log of {tree.size} entries)."
+    )
 
 
-def _tree(log: Storage) -> Tree | None:
-    """The log as far as its newest checkpoint goes. Whose checkpoint that is, `loglineos fsck` asks."""
+def _tree(log: Storage, keys: Sequence[NoteKey]) -> Tree:
+    """The log as far as its newest checkpoint goes, empty where there is none. Without keys, whose checkpoint that is,
+    `loglineos fsck` asks."""
     note = log.read(CHECKPOINT)
     if note is None:
-        return None
+        return Tree(log, 0)
     try:
-        return Tree(log, parse_checkpoint(note.decode().partition("\n\n")[0] + "\n").size)
+        text = note.decode()
+        newest = open_checkpoint(text, keys) if keys else parse_checkpoint(text.partition("\n\n")[0] + "\n")
     except (ProofInvalid, UnicodeDecodeError) as error:
-        raise CommandFailed(f"{log}/{CHECKPOINT} cannot be read: {error}; run `loglineos fsck`") from None
+        raise CommandFailed(f"{log}/{CHECKPOINT} does not count: {error}; run `loglineos fsck`") from None
+    return Tree(log, newest.size)
 
 
 def _checked(
-    spans: Sequence[Span], storage: Storage, tree: Tree | None, trusted: frozenset[str] | None
+    spans: Sequence[Span], storage: Storage, tree: Tree, trusted: frozenset[str] | None
 ) -> Iterator[tuple[Span, list[tuple[str | None, str]]]]:
     """Each range with what is wrong with it."""
     from db_migration.archive.check import Range, problems_of  # pyarrow is slow to import
@@ -180,14 +187,14 @@ def _checked(
         except LedgerError as error:
             yield span, [(None, error.message)]
             continue
-        problems = list(problems_of(told, last.end if last else BEGINNING, storage, _reaching(tree, told)))
+        reached = told.to <= tree.size
+        problems = list(problems_of(told, last.end if last else BEGINNING, storage, tree if reached else None))
+        if not reached:
+            beyond = f"it ends at {told.to}, and the log in {tree.storage} at {tree.size}: it was not held against it"
+            problems.append((None, beyond))
         if told.begin != (last.to if last else 0):
             problems.append(
                 (None, f"it begins at {told.begin}, and the one before it ends at {last.to if last else 0}")
             )
         before[str(span.id)] = told
         yield span, problems
-
-
-def _reaching(tree: Tree | None, told: Range) -> Tree | None:
-    return tree if tree is not None and told.to <= tree.size else None

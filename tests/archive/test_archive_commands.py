@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nacl.signing import SigningKey
 
 from db_migration.archive.parquet import SpanFile, read_file
 from ledger.storage import storage_at
 from tests.archive.kit import CHECKPOINT_KEY, FEBRUARY, JANUARY, ORIGIN, Archived
 from tests.cli.conftest import Shell
 from tests.ledger.kit import copied_database, draft, someone
+from tlog.checkpoint import open_checkpoint
 from tlog.note import NoteKey
 from tlog.tiles import Tree, encode_bundle, tile_path
 
@@ -85,13 +87,33 @@ def test_verify_reads_everything_back(archived: Archived, shell: Shell) -> None:
     done = shell.run("archive", "verify", "--key", KEY)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "in 2 ranges are what was recorded (held against the log of" in done.stdout
-    said = json.loads(shell.run("archive", "verify", "--log", str(archived.folder / "nowhere"), "--json").stdout)
-    assert (said["ok"], said["findings"], said["log"]) == (True, [], None)
 
 
-def test_verify_by_another_key_believes_no_range(shell: Shell) -> None:
-    other = str(NoteKey(ORIGIN, bytes(range(32))))
-    done = shell.run("archive", "verify", "--key", other)
+def test_verify_does_not_pass_over_what_a_log_does_not_reach(archived: Archived, shell: Shell, tmp_path: Path) -> None:
+    """Whoever may write to the storage may put an older checkpoint there, or none."""
+    january, february = ((span.metadata or {})["to"] for span in archived.spans())
+    log = Path(shutil.copytree(archived.folder / "log", tmp_path / "log"))
+    shutil.copy(log / "checkpoints" / f"{january:020}", log / "checkpoint")
+    done = shell.run("archive", "verify", "--key", KEY, "--log", str(log))
+    assert done.returncode == 1
+    assert f"it ends at {february}, and the log in {log} at {january}: it was not held against it" in done.stdout
+    (log / "checkpoint").unlink()
+    said = json.loads(shell.run("archive", "verify", "--log", str(log), "--json").stdout)
+    assert (said["ok"], said["log"], len(said["findings"])) == (False, 0, 2)
+
+
+def test_verify_by_another_key_believes_no_range(archived: Archived, shell: Shell, tmp_path: Path) -> None:
+    """The log's checkpoint does not count, and where the key has signed one, the archivist's spans do not."""
+    other = SigningKey(bytes(range(32)))
+    key = str(NoteKey(ORIGIN, bytes(other.verify_key)))
+    done = shell.run("archive", "verify", "--key", key)
+    assert done.returncode == 1
+    assert "log/checkpoint does not count: the note is not signed by a trusted key" in done.stderr
+    log = Path(shutil.copytree(archived.folder / "log", tmp_path / "log"))
+    (log / "checkpoint").write_text(
+        open_checkpoint((log / "checkpoint").read_text(), [NoteKey.parse(KEY, "")]).sign(other)
+    )
+    done = shell.run("archive", "verify", "--key", key, "--log", str(log))
     assert done.returncode == 1
     assert "the archive span itself: its key" in done.stdout
 
