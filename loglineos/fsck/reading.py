@@ -24,7 +24,12 @@ AUDIT: Final = frozenset({"boot_event", "execution"})  # what only the loader wr
 AT_ONCE: Final = 200  # rows that a connection holds: a span may have 1 MB
 
 _HORIZON: Final[LiteralString] = """
-SELECT ledger.current_era() AS era, pg_snapshot_xmin(pg_current_snapshot()) AS xmin
+SELECT ledger.current_era() AS era, pg_snapshot_xmin(pg_current_snapshot()) AS xmin, EXISTS (
+  SELECT FROM pg_index i
+   WHERE i.indrelid = 'ledger.universal_registry'::regclass AND i.indisunique AND i.indisvalid AND i.indisready
+     AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnkeyatts = 2
+     AND pg_get_indexdef(i.indexrelid, 1, true) = 'id' AND pg_get_indexdef(i.indexrelid, 2, true) = 'seq'
+) AS keyed
 """
 _LAST_POSITION: Final[LiteralString] = "SELECT ledger.last_position() AS position"
 _MANIFESTS: Final[LiteralString] = "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq"
@@ -37,14 +42,14 @@ SELECT era, xid, position FROM ledger.universal_registry
  ORDER BY era, xid, position OFFSET %s LIMIT 1
 """
 _SPANS: Final[LiteralString] = """
-SELECT r.*, b.seq AS before_seq, b.curr_hash AS before_hash,
+SELECT r.*, %s::boolean AS keyed, b.seq AS before_seq, b.curr_hash AS before_hash,
        (b.era, b.xid, b.position) > (r.era, r.xid, r.position) AS before_later,
        (b.owner_id, b.entity_type) = (r.owner_id, r.entity_type)
          AND b.tenant_id IS NOT DISTINCT FROM r.tenant_id AS before_same
   FROM ledger.universal_registry r
   LEFT JOIN LATERAL (
     SELECT * FROM ledger.universal_registry e WHERE e.id = r.id AND e.seq < r.seq ORDER BY e.seq DESC LIMIT 1
-  ) b ON true
+  ) b ON %s::boolean
  WHERE r.position >= 0 AND (r.era, r.xid, r.position) > (%s, %s::text::xid8, %s)
    AND (r.era, r.xid, r.position) <= (%s, %s::text::xid8, %s) AND (r.era, r.xid) < (%s, %s::text::xid8)
  ORDER BY r.era, r.xid, r.position
@@ -62,15 +67,23 @@ SELECT id, seq, era, xid, position FROM ledger.universal_registry
  )
  LIMIT 1000
 """
+_TWICE: Final[LiteralString] = """
+SELECT id, seq, count(*) AS times FROM ledger.universal_registry GROUP BY id, seq HAVING count(*) > 1
+ ORDER BY id, seq LIMIT 1000
+"""
 _LAST: Final = Cursor(2**31 - 1, 2**64 - 1, 2**63 - 1)
 
 
 @dataclass(frozen=True)
 class Horizon:
-    """Up to where the ledger is final: below the oldest transaction that is open."""
+    """Up to where the ledger is final: below the oldest transaction that is open.
+
+    `keyed`: the table has its primary key. Without, the version before another could be looked for only in all spans.
+    """
 
     era: int
     xmin: int
+    keyed: bool
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,7 @@ def horizon_of(connection: Connection) -> Horizon:
     """As it is now."""
     row = connection.execute(_HORIZON).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM has a row
-    return Horizon(row["era"], row["xmin"])
+    return Horizon(row["era"], row["xmin"], row["keyed"])
 
 
 def key_ring(connection: Connection, roots: Mapping[Use, Collection[str]]) -> KeyRing:
@@ -169,6 +182,20 @@ def misplaced(connection: Connection) -> list[Finding]:
     ]
 
 
+def unguarded(connection: Connection, horizon: Horizon) -> list[Finding]:
+    """What the primary key would have refused, where somebody took it away."""
+    if horizon.keyed:
+        return []
+    sentence = (
+        "ledger.universal_registry has no valid primary key (id, seq): no version was held against the one before"
+    )
+    found = connection.execute(_TWICE).fetchall()
+    return [
+        Finding("unguarded", sentence),
+        *(Finding("fork", f"this version is there {row['times']} times", name_of(row)) for row in found),
+    ]
+
+
 def boundaries(connection: Connection, horizon: Horizon) -> Iterator[tuple[Cursor, Cursor]]:
     """Stretches of the ledger, each after its first cursor up to and with its second."""
     after = BEGINNING
@@ -185,7 +212,7 @@ def boundaries(connection: Connection, horizon: Horizon) -> Iterator[tuple[Curso
 def read_stretch(connection: Connection, after: Cursor, end: Cursor, horizon: Horizon, ring: KeyRing) -> Stretch:
     """Recompute a stretch. Memory is that of its leaves, whatever the size of its spans."""
     stretch = Stretch()
-    given = [*_place(after), *_place(end), horizon.era, str(horizon.xmin)]
+    given = [horizon.keyed, horizon.keyed, *_place(after), *_place(end), horizon.era, str(horizon.xmin)]
     with connection.transaction(), connection.cursor("fsck") as cursor:
         cursor.itersize = AT_ONCE
         for row in cursor.execute(_SPANS, given):

@@ -62,7 +62,7 @@ def _check_signature(row: Mapping[str, Any], ring: KeyRing) -> Iterator[tuple[st
 
 def _check_version(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if row["before_seq"] is None:
-        if row["prev_hash"] is not None:
+        if row["keyed"] and row["prev_hash"] is not None:
             yield "chain_broken", f"it follows {_short(row['prev_hash'])}, of which the ledger has no version"
         return
     if row["prev_hash"] != row["before_hash"]:

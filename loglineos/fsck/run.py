@@ -29,6 +29,7 @@ from .reading import (
     open_ledger,
     processors,
     read_all,
+    unguarded,
 )
 from .roots import Roots
 from .sealed import Signed, compare_roots, open_all, sealed_entries, stored_notes
@@ -83,7 +84,7 @@ def fsck(plan: Plan) -> Report:
                 compare_roots(plan.storage, newest.checkpoint.size, signed, report.add)
         for _ in ledger.leaves():  # what no checkpoint has sealed yet, or all of it
             pass
-        report.add(*ledger.beyond(), *misplaced(connection))
+        report.add(*ledger.beyond(), *misplaced(connection), *unguarded(connection, horizon))
     return report
 
 
