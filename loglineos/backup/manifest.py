@@ -18,7 +18,7 @@ from ledger.span import COLUMNS, Hash, first_problem
 from .errors import BackupDamaged, BackupFailed
 
 FORMAT: Final = "loglineos-backup/1"
-_NAME: Final = re.compile(r"(\d{4})-(full|incremental)\.json")
+_NAME: Final = re.compile(r"(\d{4,})-(full|incremental)\.json")
 
 
 class _Part(BaseModel):
@@ -81,7 +81,7 @@ class KnownCheckpoint(_Part):
 class DataFile(_Part):
     """A file beside the manifest. `bytes` as it is, `raw_bytes` when decompressed."""
 
-    name: str = Field(pattern=r"^\d{4}-(full|incremental)\.spans\.zst$")
+    name: str = Field(pattern=r"^\d{4,}-(full|incremental)\.spans\.zst$")
     bytes: int
     raw_bytes: int
     sha256: Hash
@@ -136,13 +136,14 @@ class Backup:
 
 
 def manifest_name(number: int, kind: str) -> str:
-    """`0001-incremental.json`."""
+    """`0001-incremental.json`; the number has more digits from 10,000 on."""
     return f"{number:04}-{kind}.json"
 
 
 def manifests_in(folder: Path) -> list[str]:
-    """The names of the manifests in a folder, which need not be whole, in order."""
-    return sorted(path.name for path in folder.glob("*.json") if _NAME.fullmatch(path.name)) if folder.is_dir() else []
+    """The names of the manifests in a folder, which need not be whole, in the order of their numbers."""
+    names = [path.name for path in folder.glob("*.json") if _NAME.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted(names, key=lambda name: (int(name.partition("-")[0]), name))
 
 
 def read_chain(folder: Path) -> list[Backup]:

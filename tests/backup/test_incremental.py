@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from db_migration.era import begin_era
-from loglineos.backup.errors import BackupFailed
-from loglineos.backup.manifest import read_chain
+from loglineos.backup.errors import BackupDamaged, BackupFailed
+from loglineos.backup.manifest import Manifest, manifest_name, manifests_in, read_chain
 from loglineos.backup.take import only_writer
 from loglineos.local.postgres import Server
 from tests.backup.kit import fill, findings, proved, restore, rows_of, take
@@ -97,6 +97,19 @@ def test_an_incremental_one_needs_a_full_one_and_a_full_one_a_new_folder(ledger:
     take(ledger, tmp_path / "x")
     with pytest.raises(BackupFailed, match="add to it with --incremental, or name a new folder"):
         take(ledger, tmp_path / "x")
+
+
+def test_there_is_no_last_number(ledger: TestLedger, tmp_path: Path) -> None:
+    """One every five minutes is the ten-thousandth after 35 days: it is a manifest, and stands behind those before."""
+    manifest = take(ledger, tmp_path / "x").manifest.model_dump()
+    for number in (10_000, 9_999, 10_001):
+        name = manifest_name(number, "incremental")
+        file = {**manifest["file"], "name": name.replace(".json", ".spans.zst")}
+        made = Manifest.model_validate({**manifest, "number": number, "kind": "incremental", "file": file})
+        (tmp_path / made.name).write_text(made.model_dump_json())
+    assert manifests_in(tmp_path) == [f"{number}-incremental.json" for number in (9_999, 10_000, 10_001)]
+    with pytest.raises(BackupDamaged, match=r"^0000-full\.json: it is missing, and later backups need it"):
+        read_chain(tmp_path)
 
 
 def test_another_ledger_does_not_continue_it(ledger: TestLedger, cluster: Server, tmp_path: Path) -> None:
