@@ -20,7 +20,10 @@ class Ledger:
 
 
 def migration_variables(environment: Environment, ledger: Ledger) -> dict[str, str]:
-    """Migrations sign in as the master, by secret; queries as `readonly`, on the replica if there is one."""
+    """Migrations sign in as the master, by secret; queries as `readonly`, on the replica if there is one.
+
+    What is sealed is read as `readonly` on the primary.
+    """
     database = ledger.database
     return {
         **variables(environment, database),

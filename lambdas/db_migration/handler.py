@@ -16,6 +16,7 @@ from ledger.proof import parse_public_keys, parse_signing_key
 from ledger.secret import read_secret
 from ledger.settings import asset_directory
 
+from . import targets
 from .era import begin_era, show_eras
 from .event import Archive, Checkpoint, Era, Keys, Migrate, Query, Queue, Request, Seed, Xray, parse_event
 from .keys import show_keys, show_retirement
@@ -119,7 +120,8 @@ def _seed(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _keys(request: Keys, environment: Mapping[str, str]) -> dict[str, Any]:
-    target = Target.from_environment(environment, role="readonly", prefix="READONLY_")
+    # What a retirement says is signed by people: it is not read from a replica.
+    target = targets.ledger(environment) if request.retire else targets.reports(environment)
     with connect(target, statement_timeout_s=TIMEOUT_S) as connection:
         try:
             if request.retire is None:
@@ -131,7 +133,7 @@ def _keys(request: Keys, environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _query(request: Query, environment: Mapping[str, str]) -> dict[str, Any]:
     # A connection of its own, so that nothing a statement leaves in a session outlives it.
-    with connect(Target.from_environment(environment, role="readonly", prefix="READONLY_")) as connection:
+    with connect(targets.reports(environment)) as connection:
         result = run_query(connection, request.sql, request.params)
     return {
         "columns": result.columns,

@@ -148,6 +148,9 @@ def test_a_retirement_is_placed_by_a_checkpoint_and_says_what_it_would_undo(ledg
         said = keys(ledger, retire=L, from_size=size)
         assert (said["retired_at"], said["later"]) == ({"size": size, "end": at[size]}, later)
     assert keys(ledger, retire=L)["retired_at"]["size"] == 31, "the newest"
+    replica = {"READONLY_DATABASE_URL": "postgresql://readonly@127.0.0.1:1/gone"}
+    said = answer({"action": "keys", "retire": L}, ledger.environment | LOG | replica)
+    assert said["ok"], "a replica has no part in what is signed"
     assert keys(ledger, retire=L, from_size=0) == {
         "ok": True, "action": "keys", "retired_at": NOTHING_COUNTS.as_json(), "later": 2
     }  # fmt: skip

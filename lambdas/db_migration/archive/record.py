@@ -30,6 +30,7 @@ SELECT * FROM ledger.universal_registry
 _LAST: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE id = %s AND at <= %s ORDER BY seq DESC LIMIT 1
 """
+_ERA: Final[LiteralString] = "SELECT ledger.current_era() AS era"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Checkpoint:
     size: int
     end: Cursor
     at: datetime
+    span: Span
 
     @property
     def month(self) -> str:
@@ -100,7 +102,11 @@ class Record:
         span = span_of(rows[0])
         self._prove(span)
         metadata = span.metadata or {}
-        return Checkpoint(int(metadata["size"]), Cursor.parse(metadata["end"]), span.at)
+        return Checkpoint(int(metadata["size"]), Cursor.parse(metadata["end"]), span.at, span)
+
+    def era(self) -> int:
+        """In which the ledger is."""
+        return int(self._database.query(ARCHIVIST, _ERA)[0]["era"])
 
     def add(self, spans: Spans, files: list[Stored], checkpoint: Checkpoint) -> Span:
         """Append the span that says: these are archived."""

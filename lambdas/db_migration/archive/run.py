@@ -23,6 +23,7 @@ from .check import compare_with_log, stored_file
 from .columns import ArchiveRefused, Spans
 from .parquet import SpanFile
 from .record import Checkpoint, Record, Stored
+from .same import require_same
 from .source import in_order, rows
 
 FILE_SPANS: Final = 100_000
@@ -56,6 +57,7 @@ class Archive:
         if covering is None:
             return None
         first, last = covering
+        require_same(self.ledger, self.record, last)
         with tempfile.TemporaryDirectory(prefix="loglineos-archive-") as folder:
             spans, file = self._keep(first.month, last, Path(folder) / "spans.parquet")
         span = self.record.add(spans, [file], last)
@@ -150,7 +152,7 @@ def _opened(environment: Mapping[str, str]) -> Iterator[Archive]:
         _lock(database)
         stack.callback(database.query, None, _UNLOCK)
         record = Record(database, settings)
-        ledger = in_order(stack.enter_context(connect(settings.spans)))
+        ledger = in_order(stack.enter_context(connect(settings.reports)))
         yield Archive(record, ledger, storage_at(environment["ARCHIVE_LOCATION"]), settings.storage)
 
 

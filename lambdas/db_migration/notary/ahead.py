@@ -12,7 +12,7 @@ from tlog.checkpoint import Checkpoint
 from tlog.growth import Growth
 from tlog.tiles import WIDTH, Tree
 
-from .leaves import leaves
+from .leaves import Leaf, leaves
 from .settings import SealingRefused
 
 
@@ -23,8 +23,8 @@ class Ahead:
     checkpoint: Checkpoint
     note: str
 
-    def entries_in(self, spans: Connection, storage: Storage, begin: int, end: Cursor) -> tuple[list[bytes], Cursor]:
-        """The entries from `begin` on, each of which is the ledger's next span after `end`; and where the last stands.
+    def entries_in(self, spans: Connection, storage: Storage, begin: int, after: Cursor) -> tuple[list[bytes], Leaf]:
+        """The entries from `begin` on, each of which is the ledger's next span after `after`; and the last of them.
 
         Raises:
             SealingRefused: the ledger lacks them, or has others in their place.
@@ -33,15 +33,15 @@ class Ahead:
         size = self.checkpoint.size
         tree = Tree(storage, size)
         entries: list[bytes] = []
-        found = leaves(spans, end, size - begin)
+        found = leaves(spans, after, size - begin)
         for number in range(begin // WIDTH, -(-size // WIDTH)):
             for entry in islice(tree.entries(number), max(0, begin - number * WIDTH), None):
                 leaf = next(found, None)
                 if leaf is None or leaf.entry != entry:
                     raise self._lost(begin + len(entries))
                 entries.append(entry)
-                end = leaf.cursor
-        return entries, end
+                last = leaf
+        return entries, last
 
     def grow(self, growth: Growth, entries: list[bytes]) -> None:
         """Let the log grow to it. Raises SealingRefused where that leads to another root."""

@@ -21,6 +21,7 @@ from tlog.checkpoint import Checkpoint, open_checkpoint
 from tlog.errors import ProofInvalid
 from tlog.note import NoteKey
 
+from .leaves import Leaf
 from .settings import SealingRefused, Settings
 
 NOTARY: Final = Identity("notary", "system")
@@ -30,6 +31,9 @@ SELECT * FROM ledger.universal_registry WHERE id = %s AND seq < %s ORDER BY seq 
 """
 _NEWER: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE id = %s AND seq > %s ORDER BY seq LIMIT %s
+"""
+_PLACED: Final[LiteralString] = """
+SELECT curr_hash, era, xid, position FROM ledger.universal_registry WHERE id = %s AND seq = %s
 """
 _LARGEST_SEQ: Final = 2**31 - 1
 
@@ -80,6 +84,23 @@ class Chain:
             for row in rows:
                 yield self._opened(span_of(row))
             seq, page = rows[-1]["seq"], _PAGE
+
+    def require(self, last: Leaf) -> None:
+        """The last span that is to be sealed is in this ledger, at its place. Raises SealingRefused.
+
+        Reading and appending are two connections, and one may be made after the other's database was replaced.
+        """
+        for row in self._database.query(last.owner, _PLACED, [last.id, last.seq]):
+            if row["curr_hash"] == last.entry.hex() and Cursor(row["era"], row["xid"], row["position"]) == last.cursor:
+                return
+        raise SealingRefused(
+            f"two databases: the one that is read has span {last.id} seq {last.seq}, which is to be sealed, and the one"
+            " that checkpoints are appended to has it not, or elsewhere. Nothing was signed. If the database was just"
+            " replaced, run `loglineos checkpoint` again; else let DATABASE_URL and LAMBDA_EXEC_DATABASE_URL lead to"
+            " one ledger",
+            span_id=str(last.id),
+            seq=last.seq,
+        )
 
     def append(self, before: Sealed | None, checkpoint: Checkpoint, note: str, end: Cursor) -> Sealed:
         """The commit point of a checkpoint. Raises VersionConflict: another notary was first."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
+from uuid import UUID
 
 import psycopg
 
 from ledger.connection import Connection, Target, connect
-from ledger.database import Row, raise_typed
+from ledger.database import Identity, Row, raise_typed
 from ledger.errors import InvalidInput
 from ledger.proof import span_hash
 from ledger.read import Cursor
@@ -40,6 +41,9 @@ class Leaf:
     entry: bytes
     entity_type: str
     cursor: Cursor
+    id: UUID
+    seq: int
+    owner: Identity
 
 
 def open_spans(target: Target) -> Connection:
@@ -52,7 +56,7 @@ def open_spans(target: Target) -> Connection:
 def leaves(connection: Connection, after: Cursor, limit: int) -> Iterator[Leaf]:
     """At most `limit` spans behind `after` in commit order, as far as that order is final.
 
-    It reads page by page: a snapshot that is held for minutes keeps the vacuum from its work, and a replica cancels it.
+    It reads page by page: a snapshot that is held for minutes keeps the vacuum from its work.
 
     Raises:
         SealingRefused: the columns of a span do not match its hash.
@@ -86,7 +90,8 @@ def _leaf(row: dict[str, Any]) -> Leaf:
         raise _damaged(row, f"its columns cannot be hashed: {error.message}") from None
     if computed != row["curr_hash"]:
         raise _damaged(row, "its columns do not match its hash")
-    return Leaf(bytes.fromhex(computed), row["entity_type"], Cursor(row["era"], row["xid"], row["position"]))
+    place, owner = Cursor(row["era"], row["xid"], row["position"]), Identity(row["owner_id"], row["tenant_id"])
+    return Leaf(bytes.fromhex(computed), row["entity_type"], place, row["id"], row["seq"], owner)
 
 
 def _damaged(row: dict[str, Any], reason: str) -> SealingRefused:

@@ -21,7 +21,7 @@ from tlog.merkle import EMPTY_ROOT
 
 from .ahead import Ahead
 from .chain import Chain, Sealed
-from .leaves import leaves, open_spans
+from .leaves import Leaf, leaves, open_spans
 from .published import publish, publish_missing, published
 from .settings import SealingRefused, Settings
 
@@ -132,23 +132,26 @@ class _Notary:
         """The ledger lost the span of a checkpoint, but nothing that it sealed: it gets it again."""
         newest = self.done.newest
         after = newest.end if newest else BEGINNING
-        entries, end = ahead.entries_in(self.spans, self.settings.storage, growth.size, after)
+        entries, last = ahead.entries_in(self.spans, self.settings.storage, growth.size, after)
+        self.chain.require(last)
         with _explained(growth):
             ahead.grow(growth, entries)
-        self._commit(ahead.checkpoint, ahead.note, end)
+        self._commit(ahead.checkpoint, ahead.note, last.cursor)
         self.done.taken_over = True
 
     def _seal_next(self, growth: Growth) -> int:
         """One more checkpoint. How many new spans it seals; 0 if there was no reason to make one."""
         newest = self.done.newest
-        walk = _Walk(newest.end if newest else BEGINNING)
+        walk = _Walk()
+        entries = list(walk.entries(self.spans, newest.end if newest else BEGINNING))
+        if walk.last is None or not walk.worth_while:
+            return 0
+        self.chain.require(walk.last)  # before a file is written: it could not be put right
         begin = growth.size
         with _explained(growth):
-            growth.append(walk.entries(self.spans))
-            if not walk.worth_while:
-                return 0
+            growth.append(entries)
             checkpoint = Checkpoint(self.settings.origin, growth.size, growth.finish())
-        self._commit(checkpoint, checkpoint.sign(self.settings.key), walk.end)
+        self._commit(checkpoint, checkpoint.sign(self.settings.key), walk.last.cursor)
         said = {"size": growth.size, "root": checkpoint.root.hex(), "spans": growth.size - begin}
         self.done.sealed.append(said)
         return growth.size - begin
@@ -162,13 +165,13 @@ class _Notary:
 class _Walk:
     """The next spans. Checkpoints alone are not worth a checkpoint: it would be the reason for the next one."""
 
-    end: Cursor
+    last: Leaf | None = None
     worth_while: bool = False
 
-    def entries(self, spans: Connection) -> Iterator[bytes]:
+    def entries(self, spans: Connection, after: Cursor) -> Iterator[bytes]:
         """Of at most 65,536 of them."""
-        for leaf in leaves(spans, self.end, MAX_SPANS):
-            self.end = leaf.cursor
+        for leaf in leaves(spans, after, MAX_SPANS):
+            self.last = leaf
             self.worth_while = self.worth_while or leaf.entity_type != "checkpoint"
             yield leaf.entry
 

@@ -18,6 +18,8 @@ from ledger.span import Span
 from ledger.storage import Storage, storage_at
 from tlog.note import NoteKey, is_key_name
 
+from .. import targets
+
 LOG: Final = "log"  # within the archive's storage
 _HEX_KEY: Final = re.compile("[0-9a-f]{64}")
 
@@ -30,13 +32,15 @@ class SealingRefused(LedgerError):
 
 @dataclass(frozen=True)
 class Settings:
-    """Of one notary. `spans` is where it reads, `appends` where it appends."""
+    """Of one notary. `spans` is where it reads, `appends` where it appends: one database, by two logins. `reports` may
+    be its replica."""
 
     origin: str
     key: SigningKey = field(repr=False)
     storage: Storage
     spans: Target
     appends: Target
+    reports: Target
     roots: Mapping[Use, frozenset[str]]
 
     @classmethod
@@ -60,8 +64,9 @@ class Settings:
             origin=origin,
             key=key,
             storage=storage_at(f"{location.rstrip('/')}/{LOG}"),
-            spans=Target.from_environment(environment, role="readonly", prefix="READONLY_"),
+            spans=targets.ledger(environment),
             appends=Target.from_environment(environment, role="lambda_exec", prefix="LAMBDA_EXEC_"),
+            reports=targets.reports(environment),
             roots={
                 "row": parse_public_keys(environment.get("TRUSTED_ROW_KEYS", ""), "TRUSTED_ROW_KEYS"),
                 "checkpoint": before | {public_key_of(key)},

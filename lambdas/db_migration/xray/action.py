@@ -9,6 +9,7 @@ from typing import Any, Final
 from ledger.connection import Target
 from ledger.errors import LedgerUnavailable
 
+from .. import targets
 from . import activity, catalog, count, integrity, ledger, performance, primary, size
 from .reader import Reader, Section, section
 
@@ -47,7 +48,7 @@ def xray(environment: Mapping[str, str], sections: Sequence[str], verify: int) -
     """
     origin = environment.get("LOG_ORIGIN", "")
     login = _Server(Target.from_environment(environment, role=None))
-    reports = _Server(Target.from_environment(environment, role="readonly", prefix="READONLY_"))
+    reports = _Server(targets.reports(environment))
     try:
         if login.reader is None and reports.reader is None:
             raise LedgerUnavailable(reports.problem)
