@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Final
 from loglineos.local.stack import ROOT
 
 _CODE: Final = "import sys; from loglineos.cli import main; sys.argv[0] = 'loglineos'; main()"
-TIMED_OUT: Final = 124
+USAGE, TIMED_OUT = 2, 124
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,21 @@ class Others:
     def command(self, *arguments: str, timeout_s: float) -> Ended:
         """`loglineos …` of this release, against the same environment."""
         given = ["--env", self.environment] if self.environment else []
-        return run([sys.executable, "-c", _CODE, *given, *arguments], timeout_s)
+        # Where this one was typed: paths in arguments and variables mean what they mean here.
+        return run([sys.executable, "-P", "-c", _CODE, *given, *arguments], timeout_s, Path.cwd())
 
     def tool(self, name: str) -> Path | None:
-        """A program beside this Python, or where the tests put it."""
-        path = self.tools.get(name, Path(sys.executable).parent / name)
-        return path if path.exists() else None
+        """A program beside this Python, else on the PATH; or where the tests put it."""
+        beside = Path(sys.executable).parent / name
+        path = self.tools.get(name) or (beside if beside.exists() else shutil.which(name))
+        return Path(path) if path and Path(path).exists() else None
 
 
-def run(arguments: Sequence[str], timeout_s: float) -> Ended:
-    """Run it in the release's folder; code 124 where it took too long, 127 where it cannot be run."""
+def run(arguments: Sequence[str], timeout_s: float, folder: Path = ROOT) -> Ended:
+    """Run it, in the release's folder or another one; code 124 where it took too long, 127 where it cannot be run."""
     try:
         done = subprocess.run(  # noqa: S603 - this program, or a tool beside it
-            list(arguments), cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False,
+            list(arguments), cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

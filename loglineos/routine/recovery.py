@@ -8,7 +8,7 @@ from typing import Any, Final
 from loglineos.health import ledger
 from loglineos.health.finding import Finding
 from loglineos.routine.access import database_users
-from loglineos.routine.others import Ended
+from loglineos.routine.others import USAGE, Ended
 from loglineos.routine.task import Outcome, Round, checked
 from loglineos.xray.report import build
 
@@ -18,8 +18,8 @@ FSCK_S: Final = 60 * 60.0
 TUNNEL: Final = "set DATABASE_URL"
 BY_HAND: Final = "`loglineos fsck --key KEY` on a machine that reaches the database, with the log's key as you keep it"
 UNDONE: Final = {
-    TUNNEL: BY_HAND,
     "Missing option '--key'": "set LOGLINEOS_LOG_KEY to the log's key as you keep it outside, and run this again",
+    "give it by --log": "set LOGLINEOS_LOG to where the log is, as you keep it outside, and run this again",
 }
 
 
@@ -34,8 +34,8 @@ def drill(round_: Round) -> Outcome:
     if ended.code == 0:
         report = _json(ended.output)
         return Outcome("done", f"a backup was restored and proved; report {report.get('report', '')}".strip())
-    if TUNNEL in ended.error:
-        return Outcome("person", f"the database is not reached from here: {by_hand}")
+    if undone := _undone(ended):
+        return Outcome("person", f"the database is not reached from here: {by_hand}" if undone == BY_HAND else undone)
     failed = Finding("drill", "failure", ended.last, "`loglineos drill` again; its report says how far it came.")
     return Outcome("failed", "the drill failed", [failed])
 
@@ -71,12 +71,19 @@ def security(round_: Round) -> Outcome:
     undone = "" if "fsck" in round_.others.known else BY_HAND
     ended = None if undone else round_.others.command("fsck", "--json", timeout_s=FSCK_S)
     if ended is not None and ended.code != 0:
-        undone = next((what for said, what in UNDONE.items() if said in ended.error), "")
+        undone = _undone(ended)
     if ended is None or undone:
         outcome = checked("a sample was recomputed", findings)
         return outcome if outcome.state == "failed" else Outcome("person", f"recompute all spans: {undone}", findings)
     findings.append(_recomputed(ended))
     return checked("privileges, keys and every span", findings)
+
+
+def _undone(ended: Ended) -> str:
+    """What a person has to do first, where the command did not begin its work: its words were off, or no database."""
+    if ended.code == USAGE:
+        return next((what for said, what in UNDONE.items() if said in ended.error), ended.last.removeprefix("Error: "))
+    return BY_HAND if TUNNEL in ended.error else ""
 
 
 def _recomputed(ended: Ended) -> Finding:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
 from db_migration.xray.action import SECTIONS
 from ledger.database import Identity
@@ -18,6 +19,8 @@ from loglineos.routine.task import Outcome, Round
 from loglineos.routine.tasks import TASKS
 from tests.health.kit import Ward, boot
 from tests.ledger.kit import put, sealed
+from tlog.checkpoint import Checkpoint
+from tlog.note import NoteKey
 
 ROOT = Path(__file__).parents[2]
 # Manual 9.1 to 9.4, word for word.
@@ -175,6 +178,22 @@ def test_tools_that_are_not_there_are_a_persons_task(round_: Round, tmp_path: Pa
     assert found.findings[0].remedy.startswith("`pipx run pip-audit ")
 
 
+def test_a_tool_that_is_on_the_path_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = program(tmp_path, "an-audit", "")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert Others(frozenset()).tool("an-audit") == found
+
+
+def test_a_command_reads_paths_as_the_routine_was_given_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = SigningKey(b"checkpoint key of this test !!!!")
+    (tmp_path / "note").write_text(Checkpoint("a-log", 1, b"r" * 32).sign(key))
+    (tmp_path / "log.key").write_text(str(NoteKey("a-log", bytes(key.verify_key))))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOGLINEOS_LOG_KEY", "log.key")
+    ended = Others(frozenset()).command("verify", "note", timeout_s=60)
+    assert (ended.code, ended.error) == (0, "")
+
+
 TUNNEL = Ended(1, "", "Error: this command reads the database itself: open a tunnel to it, set DATABASE_URL")
 
 
@@ -186,6 +205,7 @@ TUNNEL = Ended(1, "", "Error: this command reads the database itself: open a tun
         ({"drill": Ended(0, "{}", "")}, False, "person", "left out by --no-drill"),
         ({"drill": Ended(1, "", "Error: the drill failed: 3 spans are missing")}, True, "failed", "the drill failed"),
         ({"drill": TUNNEL}, True, "person", "is not reached from here"),
+        ({"drill": Ended(2, "", "Error: Invalid value for --key: cannot read a")}, True, "person", "cannot read a"),
     ],
 )
 def test_the_drill(round_: Round, endings: dict[str, Ended], drill: bool, state: str, said: str) -> None:
@@ -198,6 +218,7 @@ def test_the_drill(round_: Round, endings: dict[str, Ended], drill: bool, state:
     [
         (None, "person"), (Ended(0, '{"spans": 9, "sealed": 9}', ""), "done"), (TUNNEL, "person"),
         (Ended(2, "", "Error: Missing option '--key'."), "person"),
+        (Ended(2, "", "Error: Invalid value for --key: cannot read log.key"), "person"),
         (Ended(1, '{"finding_count": 2, "findings": [{"message": "its hash differs"}]}', ""), "failed"),
     ],
 )  # fmt: skip
