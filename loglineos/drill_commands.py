@@ -15,13 +15,12 @@ import click
 
 from ledger.errors import LedgerError
 from loglineos.arguments import json_option
-from loglineos.backend import choose_backend
 from loglineos.backup.drill import Log, Report, run_drill
 from loglineos.backup.errors import BackupFailed
 from loglineos.direct import direct_target
 from loglineos.local.errors import LocalPostgresError
 from loglineos.local.stack import LocalStack
-from loglineos.log_location import log_option, log_storage, note_keys
+from loglineos.log_location import audited_log, audited_log_option, note_keys
 from loglineos.output import Output
 from loglineos.private_file import write_private
 
@@ -38,7 +37,7 @@ from loglineos.private_file import write_private
     metavar="KEY|FILE",
     help="With it, fsck holds it against the log.",
 )
-@log_option
+@audited_log_option
 @json_option
 def drill(
     folder: Path | None, minutes: int, reports: Path | None, keys: tuple[str, ...], log: str | None, as_json: bool
@@ -53,7 +52,7 @@ def drill(
     try:
         with _limit(minutes):
             source = None if folder else direct_target(None)
-            sealed = Log(log_storage(choose_backend(), log), note_keys(keys)) if keys else None
+            sealed = Log(audited_log(log), note_keys(keys)) if keys else None
             run_drill(folder, source, stack.directory / "drill", partial(output.progress, unit="spans"), report, sealed)
         report.ok = True
     except (LedgerError, LocalPostgresError) as error:

@@ -8,12 +8,12 @@ import click
 
 from ledger.keys import Use
 from ledger.proof import parse_public_keys
+from ledger.storage import Storage
 from loglineos.arguments import json_option, read_text
-from loglineos.backend import choose_backend
 from loglineos.direct import direct_target
 from loglineos.fsck import Plan, Report, fsck
 from loglineos.fsck.findings import KINDS
-from loglineos.log_location import key_option, log_option, log_storage, note_keys
+from loglineos.log_location import audited_log, audited_log_option, key_option, note_keys
 from loglineos.output import Output
 
 SHOWN = 50  # findings in a terminal; --json has all that were kept
@@ -21,7 +21,7 @@ SHOWN = 50  # findings in a terminal; --json has all that were kept
 
 @click.command("fsck")
 @key_option
-@log_option
+@audited_log_option
 @click.option("--checkpoint", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
               help="A checkpoint that you keep elsewhere; may be given more than once.")  # fmt: skip
 @click.option("--row-key", "row_keys", multiple=True, metavar="HEX", help="A public key that signs rows.")
@@ -50,16 +50,16 @@ def fsck_command(
         "checkpoint": frozenset(key.public_key.hex() for key in trusted),
     }
     target = direct_target("readonly")
-    storage = log_storage(choose_backend(), log)
+    storage = audited_log(log)
     notes = [(str(path), read_text(path, "--checkpoint")) for path in files]
     with output.progress("Recomputing the ledger", "spans") as progress:
         report = fsck(Plan(target, roots, storage, trusted, notes, jobs, progress))
-    _show(output, report)
+    _show(output, report, storage)
     if report.count:
         raise click.exceptions.Exit(1)
 
 
-def _show(output: Output, report: Report) -> None:
+def _show(output: Output, report: Report, log: Storage) -> None:
     found = report.ordered()
     if output.as_json:
         output.json(
@@ -68,6 +68,7 @@ def _show(output: Output, report: Report) -> None:
                 "spans": report.spans,
                 "sealed": report.sealed,
                 "proved": report.proved,
+                "log": str(log),
                 "origin": report.origin,
                 "checkpoints": report.checkpoints,
                 "signatures": report.signatures,
@@ -78,8 +79,11 @@ def _show(output: Output, report: Report) -> None:
         return
     signed = sum(count for signer, count in report.signatures.items() if signer)
     output.line(f"{report.spans} spans, {signed} of them signed by {len(report.signatures.keys() - {''})} keys")
-    roots = f"the roots of {report.checkpoints} checkpoints of {report.origin}" if report.origin else "no checkpoint"
-    output.line(f"{report.proved} of {report.sealed} sealed spans lead to {roots}")
+    if report.origin:
+        roots = f"the roots of {report.checkpoints} checkpoints of {report.origin}"
+        output.line(f"{report.proved} of {report.sealed} sealed spans lead to {roots}")
+    else:
+        output.line(f"Compared with nothing outside of it: no checkpoint counts in {log}", "yellow")
     if not report.count:
         output.line("Nothing is wrong.", "green")
         return

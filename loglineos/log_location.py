@@ -10,15 +10,16 @@ import click
 from ledger.errors import InvalidInput
 from ledger.storage import Storage, storage_at
 from loglineos.arguments import read_text
-from loglineos.backend import AwsBackend, Backend
+from loglineos.backend import AwsBackend, Backend, choose_backend
 from loglineos.local.stack import LocalStack
 from tlog.note import NoteKey
 
 LOG = "log"  # within the archive's storage
 
-log_option = click.option(
-    "--log", metavar="LOCATION", help="The log: a folder, or s3://bucket/prefix.  [default: the environment's]"
-)
+_LOG_HELP = "The log: a folder, or s3://bucket/prefix.  [default: the environment's]"
+log_option = click.option("--log", metavar="LOCATION", help=_LOG_HELP)
+# Of what says that a ledger is sound: it never takes a place for granted.
+audited_log_option = click.option("--log", metavar="LOCATION", envvar="LOGLINEOS_LOG", help=_LOG_HELP)
 key_option = click.option(
     "--key",
     "keys",
@@ -46,6 +47,23 @@ def archive_storage(backend: Backend, location: str | None = None, part: str = "
 def log_storage(backend: Backend, location: str | None = None) -> Storage:
     """The log that was named, or the environment's."""
     return archive_storage(backend, location, LOG)
+
+
+def audited_log(location: str | None) -> Storage:
+    """The log that was named, or the deployed environment's. A database alone does not say where its log is.
+
+    Raises:
+        Misconfigured, CommandFailed, click.UsageError
+    """
+    if location is not None:
+        return storage_at(location)
+    stack = LocalStack()
+    if stack.database_url is not None and not stack.environment.get("ARCHIVE_LOCATION"):
+        raise click.UsageError(
+            "DATABASE_URL does not say where the ledger's log is: give it by --log, as `loglineos checkpoint show`"
+            " printed it for the deployment"
+        )
+    return log_storage(choose_backend())
 
 
 def note_keys(given: Sequence[str]) -> list[NoteKey]:

@@ -32,6 +32,7 @@ KINDS: Final[Mapping[str, str]] = {
     "tile_missing": "a file of the log is not there",
     "checkpoint_untrusted": "a checkpoint is not signed by a key that was given",
     "checkpoint_differs": "a checkpoint states another root than the log has at that size: the log was forked",
+    "log_missing": "there is no log at this place: it is another place (--log), or the log is gone",
     "log_behind": "the log is smaller than a checkpoint that it signed: its newest part is gone",
     "root_differs": "the ledger's spans do not lead to the root that a checkpoint signed",
 }  # fmt: skip

@@ -40,6 +40,10 @@ TAIL_TOLD: Final = 20  # spans of a missing tail that are named
 _CHECKPOINTS: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE id = %s AND metadata -> 'size' = to_jsonb(%s::bigint)
 """
+_SEALED_BY: Final[LiteralString] = """
+SELECT count(*) AS count FROM ledger.universal_registry
+ WHERE owner_id = 'notary' AND tenant_id = 'system' AND entity_type = 'checkpoint'
+"""
 
 Progress = Callable[[int, int], None]
 
@@ -77,7 +81,9 @@ def fsck(plan: Plan) -> Report:
     with open_ledger(plan.target) as connection:
         horizon = horizon_of(connection)
         ledger = _Ledger(plan, connection, horizon, signed, report)
-        if plan.storage is not None:
+        if plan.storage is not None and not stored:
+            report.add(*_no_log(plan, connection))
+        elif plan.storage is not None:
             newest = _newest_of_log(plan.storage, signed, stored, report)
             if newest is not None:
                 _compare(plan.storage, newest, _sealed_end(plan, connection, newest), ledger, report)
@@ -155,6 +161,15 @@ def _newest_of_log(
             sentence = f"{one.place} was signed for {one.checkpoint.size} spans, {storage} has a checkpoint for {size}"
             report.add(Finding("log_behind", sentence))
     return newest
+
+
+def _no_log(plan: Plan, connection: Connection) -> Iterator[Finding]:
+    """Without a checkpoint in the log nothing is compared, which is well only where nothing was ever sealed."""
+    said = [f"the ledger tells of {row['count']}" for row in connection.execute(_SEALED_BY) if row["count"]]
+    if plan.notes:
+        said.append(f"{plan.notes[0][0]} was given")
+    if said:
+        yield Finding("log_missing", f"{plan.storage} has no checkpoint, but {' and '.join(said)}")
 
 
 def _compare(storage: Storage, newest: Signed, end: Cursor | None, ledger: _Ledger, report: Report) -> None:

@@ -180,7 +180,7 @@ def seal(operator: Operator) -> None:
     note = aws("s3").get_object(Bucket=bucket, Key="log/checkpoint")["Body"].read()
     outside = operator.rehearsal.home / "checkpoint-of-an-auditor"
     outside.write_bytes(note)
-    operator.filled |= {"KEY": said["public_key"], "LOG": said["log"], "CHECKPOINT_FILE": str(outside)}
+    operator.filled |= {"KEY": said["public_key"], "LOG_LOCATION": said["log"], "CHECKPOINT_FILE": str(outside)}
 
 
 def _as_superuser(operator: Operator, *statements: LiteralString | Composed) -> None:
@@ -248,7 +248,6 @@ def lose_what_was_sealed(operator: Operator) -> None:
     url = f"postgresql://{secret['username']}:{secret['password']}@{server.host}:{server.port}/lost"
     operator.filled |= {
         "BACKUP_FOLDER": str(folder), "EMPTY_DATABASE_URL": url, "RESTORED_DATABASE_URL": url,
-        "LOG_LOCATION": operator.filled["LOG"],
     }  # fmt: skip
 
 

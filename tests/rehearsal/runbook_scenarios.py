@@ -170,7 +170,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             "tgenabled": r"universal_registry \| ur_append_only_row \| D",
             "fsck --key": "Nothing is wrong.",
         },
-        before={"loglineos fsck --key KEY": edit_it_back},
+        before={"loglineos fsck --key KEY --log LOG_LOCATION": edit_it_back},
         after=concurrency(10),
     ),
     "key-compromise": Scenario(seal, {"keys list": "checkpoint", "fsck": "Nothing is wrong."}),
