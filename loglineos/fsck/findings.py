@@ -15,7 +15,8 @@ KINDS: Final[Mapping[str, str]] = {
     "edited": "columns were changed: they do not hash to the span's own hash",
     "replaced": "span and hash were changed together after the span was sealed",
     "missing": "a sealed span is not in the ledger",
-    "tail_missing": "the newest sealed spans are not in the ledger, which gave out their positions: they were cut off",
+    "tail_missing": "the newest sealed spans are not in the ledger, which gave out their positions: cut off, or lost in"
+    " a restore after which no era was begun",
     "old_backup": "the newest sealed spans are not in the ledger, which never had them: an older state was restored",
     "inserted": "a span stands among sealed ones that was never sealed",
     "moved": "a sealed span stands at another place than when it was sealed",

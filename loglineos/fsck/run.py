@@ -36,6 +36,7 @@ from .sealed import Signed, compare_roots, open_all, sealed_entries, stored_note
 
 TAILS: Final = frozenset({"tail_missing", "old_backup"})
 WORTH_PROCESSES: Final = 20_000  # spans
+SKIPPED: Final = 32  # positions that PostgreSQL's recovery may pass over (SEQ_LOG_VALS): whoever restores begins an era
 TAIL_TOLD: Final = 20  # spans of a missing tail that are named
 _CHECKPOINTS: Final[LiteralString] = """
 SELECT * FROM ledger.universal_registry WHERE id = %s AND metadata -> 'size' = to_jsonb(%s::bigint)
@@ -102,7 +103,7 @@ class _Ledger:
     ) -> None:
         self._report, self._roots = report, Roots(signed, report)
         self._estimate, self._progress = estimated_spans(connection), plan.progress
-        self.last_position = last_position(connection)
+        self.era, self.last_position = horizon.era, last_position(connection)
         self._signing = False
         ring = key_ring(connection, plan.roots)
         # Processes are worth their start only where there is much to do.
@@ -177,7 +178,7 @@ def _compare(storage: Storage, newest: Signed, end: Cursor | None, ledger: _Ledg
     alignment = Alignment(report.add, bounded=end is not None)
     alignment.run(sealed_entries(storage, newest.checkpoint, report.add), ledger.leaves(end))
     if alignment.tail:
-        report.add(*_tail(ledger.last_position, alignment))
+        report.add(*_tail(ledger, alignment, bounded=end is not None))
 
 
 def _sealed_end(plan: Plan, connection: Connection, newest: Signed) -> Cursor | None:
@@ -196,13 +197,18 @@ def _sealed_end(plan: Plan, connection: Connection, newest: Signed) -> Cursor | 
     return Cursor.parse(metadata["end"]) if metadata.get("root") == checkpoint.root.hex() else None
 
 
-def _tail(given_out: int, alignment: Alignment) -> Iterator[Finding]:
-    """Sealed spans after the last that is there. Their positions tell whether this database ever had them."""
+def _tail(ledger: _Ledger, alignment: Alignment, bounded: bool) -> Iterator[Finding]:
+    """Sealed spans after the last that is there. Their positions tell whether this database ever had them.
+
+    Where the checkpoint over them is there they were, whatever was restored since.
+    """
     last, count = alignment.tail[0].after, alignment.tail_count
     following = alignment.follower
-    room = (following.cursor.position if following else given_out + 1) - (last.cursor.position if last else 0) - 1
-    new_era = following is not None and last is not None and following.cursor.era > last.cursor.era
-    kind = "old_backup" if new_era or room < count else "tail_missing"
+    begun = following.cursor.position if following else ledger.last_position + 1
+    room = begun - (last.cursor.position if last else 0) - 1
+    if last is not None and ledger.era > last.cursor.era:
+        room -= SKIPPED
+    kind = "old_backup" if room < count and not bounded else "tail_missing"
     after = f"after {last.id} seq {last.seq}" if last else "from the very beginning"
     yield Finding(kind, f"{count} sealed spans are missing {after}", index=alignment.tail[0].index)
     for entry in alignment.tail[:TAIL_TOLD]:
