@@ -31,6 +31,9 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes | None:
         """The file's content, None where there is no such file."""
 
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """`read` for several at once, all of which fit into memory."""
+
     def fetch(self, name: str, path: Path) -> bool:
         """Copy the file to `path`, however large it is. False where there is no such file."""
 
@@ -65,6 +68,10 @@ class Folder:
             return (self.path / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """See Storage."""
+        return {name: self.read(name) for name in names}
 
     def fetch(self, name: str, path: Path) -> bool:
         """See Storage."""
@@ -183,6 +190,12 @@ class Bucket:
                 raise
             return False
         return True
+
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes | None]:
+        """See Storage."""
+        wanted = list(names)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(zip(wanted, pool.map(self.read, wanted), strict=True))
 
     def add_all(self, files: Iterable[tuple[str, bytes]]) -> None:
         """See Storage."""

@@ -41,6 +41,12 @@ def test_what_is_written_is_read(storage: Storage) -> None:
     assert storage.read("empty") == b""
 
 
+def test_several_are_read_at_once(storage: Storage) -> None:
+    storage.add_all([(f"log/{n}", bytes([n])) for n in range(20)])
+    names = ["log/none", *(f"log/{n}" for n in range(20))]
+    assert storage.read_all(iter(names)) == {"log/none": None, **{f"log/{n}": bytes([n]) for n in range(20)}}
+
+
 def test_a_file_is_written_once(storage: Storage) -> None:
     storage.add("one", b"first")
     storage.add("one", b"first")

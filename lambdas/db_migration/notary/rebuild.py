@@ -76,6 +76,7 @@ def _rebuild(settings: Settings, chain: Chain, done: Rebuilding, until: float) -
             count = sealed.checkpoint.size - growth.size
             growth.append(leaf.entry for leaf in leaves(spans, end, count))
             _require(growth, sealed)
+            growth.finish()  # proofs to this size need its partial tiles, where a full one is not there yet
             held.write()
             end, done.size = sealed.end, growth.size
             done.checkpoints += 1
@@ -85,8 +86,6 @@ def _rebuild(settings: Settings, chain: Chain, done: Rebuilding, until: float) -
             done.more = sealed.span.seq < newest.span.seq
             if done.more and time.monotonic() >= until:
                 break
-    growth.finish()
-    held.write()
     if not done.more:
         publish_newest(settings.storage, chain, newest)
 
@@ -127,12 +126,12 @@ class _Held:
 
     def write(self) -> None:
         """What was held back."""
+        there = self.storage.read_all(name for name, _ in self.files)
+        missing = [(name, data) for name, data in self.files if there[name] is None]
+        self.storage.add_all(missing)
+        self.done.written += len(missing)
         for name, data in self.files:
-            there = self.storage.read(name)
-            if there is None:
-                self.storage.add(name, data)
-                self.done.written += 1
-            elif there != data:
+            if there[name] not in (None, data):
                 self.storage.replace(name, data)
                 self.done.mended.append(name)
         self.files = []
