@@ -38,7 +38,7 @@ def functions(facts: Facts) -> Iterator[Finding]:
 
 
 def database(facts: Facts) -> Iterator[Finding]:
-    """Connection and round trip as the functions see them; the replica's lag."""
+    """Connection and round trip as the functions see them; the replica's lag, and its ledger."""
     if facts.unreachable:
         remedy = (f"`aws rds describe-db-instances --db-instance-identifier {_instance(facts)}` tells its state;"
                   " then manual 8.1, \"Connection timeout\"." if facts.deployed
@@ -60,7 +60,12 @@ def database(facts: Facts) -> Iterator[Finding]:
 
 def _replica(facts: Facts, server: dict[str, Any]) -> Iterator[Finding]:
     expected = facts.aws.get("replicas") or []
-    if server["replica"]:
+    eras = facts.section("queue").get("eras") or []  # as the primary has them, the newest first
+    if eras and server.get("era") not in (None, eras[0]["era"]):
+        said = f"reports are read from a database in era {server['era']}, and the ledger is in era {eras[0]['era']}"
+        yield Finding("replica", "failure", said, "It follows the database that was there before a restore: make it"
+                      " anew (docs/runbooks/restore.md). If that was done a moment ago, ask again.")  # fmt: skip
+    elif server["replica"]:
         lag = server["lag_s"] or 0.0
         yield Finding("replica", "warning" if lag > LAG_S else "ok", f"reports are read from it, {age(lag)} behind",
                       f"Look for long queries on it: `{facts.command} xray`." if lag > LAG_S else "")  # fmt: skip

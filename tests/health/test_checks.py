@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from db_migration.handler import answer
 from db_migration.migrations import read_migrations
 from ledger.database import Identity
 from ledger.ids import derived_id
@@ -17,7 +18,7 @@ from ledger.settings import asset_directory
 from loglineos.health.checks import run_checks
 from loglineos.health.finding import worst
 from tests.health.kit import ORIGIN, Ward, boot
-from tests.ledger.kit import put, sealed
+from tests.ledger.kit import copied_database, put, sealed
 
 OBSERVER, WORKER, AGENT = (f"00000000-0000-4000-8000-00000000000{n}" for n in (2, 3, 4))
 MEMORY = "00000000-0000-4000-8000-000000000007"
@@ -198,6 +199,18 @@ def test_a_checkpoint_that_is_old_or_forged(ward: Ward) -> None:
     with broken(ward, forged, forged):
         found = ward.find("checkpoint")
         assert (found.level, "`loglineos fsck`" in found.remedy) == ("failure", True), found
+
+
+def test_a_replica_that_follows_the_database_before_a_restore(ward: Ward) -> None:
+    event = {"action": "xray", "sections": ["pulse", "queue"]}
+    with copied_database(ward.ledger.server) as other:
+        assert answer({"action": "era", "reason": "PITR"}, other.environment)["ok"]
+        replica = {"READONLY_DATABASE_URL": other.url("readonly")}
+        told = replace(ward.facts(), xray=answer(event, ward.ledger.environment | replica)["xray"])
+    (found,) = (finding for finding in run_checks(told) if finding.check == "replica")
+    assert found.level == "failure"
+    assert found.said == "reports are read from a database in era 2, and the ledger is in era 1"
+    assert "docs/runbooks/restore.md" in found.remedy
 
 
 def test_a_ledger_that_cannot_be_reached(ward: Ward) -> None:

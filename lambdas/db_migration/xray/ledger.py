@@ -16,7 +16,7 @@ AGENT_BOOTS: Final = 1_000
 
 _SERVER: Final[LiteralString] = """
 SELECT current_setting('server_version') AS version, current_setting('server_version_num')::integer AS version_num,
-       pg_is_in_recovery() AS replica, current_user AS role,
+       pg_is_in_recovery() AS replica, current_user AS role, ledger.current_era() AS era,
        extract(epoch FROM statement_timestamp() - pg_last_xact_replay_timestamp())::float AS lag_s,
        statement_timestamp() AS now
 """
