@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from tlog.merkle import leaf_hash
+
 from .findings import Finding
 from .reading import Leaf
+from .sealed import Covered
 
 WINDOW: Final = 4096
 MAX_LOOSE: Final = 100_000  # differences that are kept to tell what was moved from what is missing
@@ -23,7 +26,7 @@ Found = Callable[[Finding], None]
 
 @dataclass(frozen=True)
 class Entry:
-    """What was sealed at a place of the log, and between which spans it stood."""
+    """What was sealed at a place of the log, and between which spans it stood. `hash` is as sealed.py gives it."""
 
     index: int
     hash: bytes
@@ -75,7 +78,7 @@ class Alignment:
         index, last = 0, None
         while (entry := sealed.first()) is not None:
             leaf = ledger.first()
-            if leaf is not None and leaf.computed == entry:
+            if leaf is not None and (leaf.computed == entry or _covers(entry, leaf.computed)):
                 last = leaf
                 sealed.skip(1)
                 ledger.skip(1)
@@ -83,6 +86,11 @@ class Alignment:
                 continue
             window = sealed.window(WINDOW), ledger.window(WINDOW) if leaf is not None else []
             lost, extra, agrees = _next_agreement(*window)
+            if not (
+                entry or agrees or self._bounded
+            ):  # nobody knows what was sealed there: let it be what stands there
+                lost = extra = min(_unknown(window[0]), len(window[1]))
+                agrees = True
             if leaf is None or not (agrees or self._bounded):
                 self.follower = leaf
                 self._take_tail(Entry(index, entry, last), sealed)
@@ -106,6 +114,9 @@ class Alignment:
     def _differ(self, first: Entry, entries: list[bytes], leaves: list[Leaf]) -> Leaf | None:
         """What is between two places of agreement. Answers the last leaf before the second one."""
         last = first.after
+        if len(entries) != len(leaves) and not all(entries):
+            self._found(_count_differs(first.index, len(entries), len(leaves)))
+            return leaves[-1] if leaves else last
         for at, (digest, leaf) in enumerate(zip(entries, leaves, strict=False)):
             self._pair(Entry(first.index + at, digest, last), leaf)
             last = leaf
@@ -118,7 +129,9 @@ class Alignment:
 
     def _pair(self, entry: Entry, leaf: Leaf) -> None:
         """Two that stand at the same place: the same span, changed, or two that changed places with others."""
-        if leaf.stored == entry.hash:
+        if not entry.hash:
+            return
+        if leaf.stored == entry.hash or _covers(entry.hash, leaf.stored):
             # Its own hash is still there: the row's own check has said that it was edited; this says where.
             self._found(_about("edited", entry.index, leaf, f"it was sealed as {_short(entry.hash)}, its own hash"))
             return
@@ -134,9 +147,12 @@ class Alignment:
             self._loose_leaves[leaf.computed or f"{leaf.id} {leaf.seq}".encode()] = (index, leaf)
 
     def _tell(self) -> None:
-        for digest in [digest for digest in self._loose_leaves if digest in self._loose_entries]:
+        for digest in list(self._loose_leaves):
+            known = self._loose_entries.pop(digest, None)
+            entry = known or self._loose_entries.pop(leaf_hash(digest), None)
+            if entry is None:
+                continue
             index, leaf = self._loose_leaves.pop(digest)
-            entry = self._loose_entries.pop(digest)
             self._found(_about("moved", entry.index, leaf, f"sealed as number {entry.index}, it stands at {index}"))
         at_place = {entry.index: entry for entry in self._loose_entries.values()}
         for index, leaf in self._loose_leaves.values():
@@ -153,12 +169,32 @@ class Alignment:
 def missing(entry: Entry) -> Finding:
     """A sealed span that is gone: the log has its hash and its place, and nothing else of it."""
     before = f"after {entry.after.id} seq {entry.after.seq}" if entry.after else "at the very beginning"
-    return Finding("missing", f"number {entry.index} ({entry.hash.hex()}) stood {before}", index=entry.index)
+    covered = "leaf hash " if isinstance(entry.hash, Covered) else ""
+    digest = f"{covered}{entry.hash.hex()}" if entry.hash else "of which the damaged log has no hash"
+    return Finding("missing", f"number {entry.index} ({digest}) stood {before}", index=entry.index)
+
+
+def _count_differs(index: int, sealed: int, there: int) -> Finding:
+    """Where the log does not say any more what was sealed, it still says how many."""
+    kind = "missing" if there < sealed else "inserted"
+    sentence = f"of {sealed} spans from here on the log's files are damaged, and in their place stand {there}"
+    return Finding(kind, sentence, index=index)
+
+
+def _covers(entry: bytes, digest: bytes | None) -> bool:
+    return isinstance(entry, Covered) and digest is not None and leaf_hash(digest) == entry
+
+
+def _unknown(entries: list[bytes]) -> int:
+    """How many of the first say nothing."""
+    return next((at for at, entry in enumerate(entries) if entry), len(entries))
 
 
 def _next_agreement(entries: list[bytes], leaves: list[Leaf]) -> tuple[int, int, bool]:
     """How many of each to pass over until both agree again; all of the window, and False, where they don't."""
     place = {leaf.computed: at for at, leaf in reversed(list(enumerate(leaves))) if leaf.computed}
+    if any(isinstance(entry, Covered) for entry in entries):
+        place |= {leaf_hash(digest): at for digest, at in place.items()}
     best, agrees = (len(entries), len(leaves)), False
     for at, entry in enumerate(entries):
         if at >= sum(best):

@@ -27,6 +27,10 @@ class Signed:
     place: str
 
 
+class Covered(bytes):
+    """In the place of an entry whose bundle is damaged: its leaf hash, by a tile that is not."""
+
+
 def open_all(notes: Sequence[tuple[str, str]], keys: Sequence[NoteKey], found: Found) -> list[Signed]:
     """The checkpoints in these notes (place, text), smallest first; those that nobody trusted has signed are found."""
     opened = []
@@ -51,7 +55,8 @@ def stored_notes(storage: Storage) -> list[tuple[str, str]]:
 def sealed_entries(storage: Storage, checkpoint: Checkpoint, found: Found) -> Iterator[bytes]:
     """The entries that a checkpoint seals, in order, while every file of the log is checked.
 
-    Of a bundle that is not what its tile says nothing is told: empty entries stand in for it, which match nothing.
+    Where a bundle is not what its tile says, what the tile says stands in for the entries; where that is not known
+    either, nothing does: an empty entry.
     """
     size = checkpoint.size
     tree = Tree(storage, size)
@@ -91,6 +96,8 @@ def _checked_bundle(tree: Tree, number: int, root: bytes, found: Found) -> Seque
         entries = tree.entries(number)
     except LogDamaged as error:
         found(_damage(error))
+        if hashes is not None and _confirmed(tree, number, root):
+            return [Covered(digest) for digest in hashes]
         return [b""] * width
     leaves = tuple(leaf_hash(entry) for entry in entries)
     if hashes is None or leaves == hashes:
@@ -100,7 +107,9 @@ def _checked_bundle(tree: Tree, number: int, root: bytes, found: Found) -> Seque
         return entries
     path = tile_path("entries", number, width)
     found(_edited(path, "its entries do not hash to their tile"))
-    return [entry if leaf == known else b"" for entry, leaf, known in zip(entries, leaves, hashes, strict=True)]
+    return [
+        entry if leaf == known else Covered(known) for entry, leaf, known in zip(entries, leaves, hashes, strict=True)
+    ]
 
 
 def _check_tile(tree: Tree, level: int, number: int, found: Found) -> None:
