@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +16,40 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_USER, DEFAULT_TENANT = "edge:stage0", "system"
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document, for scripts.")
+
+
+class OutFile(click.Path):
+    """A file to write to. That it can be written is known before the work whose result it is to hold."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """See click."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            if not path.exists():
+                tempfile.TemporaryFile(dir=path.absolute().parent).close()
+        except OSError as error:
+            self.fail(f"cannot write {path}: {error.strerror}", param, ctx)
+        return path
+
+
+class OutFolder(click.Path):
+    """A folder to write to, made where it is missing, before the work whose result it is to hold."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """See click."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+        except OSError as error:
+            self.fail(f"cannot write to {path}: {error.strerror}", param, ctx)
+        return path
 
 
 def identity_options(command: Command) -> Command:

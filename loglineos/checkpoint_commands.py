@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from loglineos.arguments import json_option
+from loglineos.arguments import OutFile, json_option
 from loglineos.backend import choose_backend
 from loglineos.checkpoints import MAX_BEHIND, is_signed_by, newest_in, newest_of, prove_consistency, told_by
 from loglineos.errors import CommandFailed
@@ -57,7 +57,7 @@ def _tell(output: Output, said: dict[str, Any], sealed: list[dict[str, Any]]) ->
 
 @checkpoint.command()
 @log_option
-@click.option("--out", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Keep it in a file.")
+@click.option("--out", "-o", type=OutFile(), metavar="FILE", help="Keep it in a file.")
 @json_option
 def show(log: str | None, out: Path | None, as_json: bool) -> None:
     """Show the newest checkpoint: origin, size, root; of the environment's own log also when, by whose key, and how
@@ -107,7 +107,7 @@ def list_command(log: str | None, limit: int, as_json: bool) -> None:
 @checkpoint.command()
 @click.argument("old", type=click.IntRange(1))
 @click.argument("new", type=click.IntRange(1))
-@click.option("--out", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--out", "-o", type=OutFile(), metavar="FILE")
 @log_option
 @json_option
 def consistency(old: int, new: int, out: Path | None, log: str | None, as_json: bool) -> None:

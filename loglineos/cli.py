@@ -6,6 +6,7 @@ cannot be reached; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import Final
@@ -109,6 +110,11 @@ def main() -> None:
         _fail(str(error), UNREACHABLE)
     except LedgerError as error:
         _fail(error.message, FAILED)
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says so when it ends
+        sys.exit(FAILED)
+    except OSError as error:  # what no command foresaw: a disk that is full, a file that may not be read
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), FAILED)
 
 
 def _fail(message: str, code: int) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from ledger.errors import LedgerError
-from loglineos.arguments import json_option
+from loglineos.arguments import OutFolder, json_option
 from loglineos.backup.drill import Log, Report, run_drill
 from loglineos.backup.errors import BackupFailed
 from loglineos.direct import direct_target
@@ -28,7 +28,7 @@ from loglineos.private_file import write_private
 @click.command()
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--minutes", type=click.IntRange(1, 24 * 60), default=30, show_default=True, help="Fail beyond these.")
-@click.option("--report", "reports", type=click.Path(file_okay=False, path_type=Path), help="Where reports are kept.")
+@click.option("--report", "reports", type=OutFolder(), help="Where reports are kept.")
 @click.option(
     "--key",
     "keys",

@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 from ledger.errors import Misconfigured
 from ledger.keys import USES, Use
 from ledger.proof import parse_public_keys, public_key_of
-from loglineos.arguments import json_option
+from loglineos.arguments import OutFile, json_option
 from loglineos.errors import CommandFailed
 from loglineos.key_places import KeyPlaces, key_places, log_origin
 from loglineos.key_rotation import retire, rotate
@@ -30,7 +30,7 @@ def keys() -> None:
 
 @keys.command()
 @click.option("--use", type=click.Choice(USES), default="row", show_default=True, help="What it is to sign.")
-@click.option("--out", type=FILE, help="Write the private key here.  [default: ./<use>-<start of public key>.key]")
+@click.option("--out", type=OutFile(), help="Write the private key here.  [default: ./<use>-<start of public key>.key]")
 @click.option("--origin", help="Name of the log, for a checkpoint key.  [default: the environment's]")
 @json_option
 def new(use: Use, out: Path | None, origin: str | None, as_json: bool) -> None:
@@ -42,8 +42,6 @@ def new(use: Use, out: Path | None, origin: str | None, as_json: bool) -> None:
     file = out or Path(f"{use}-{public[:8]}.key")
     if file.exists():
         raise click.BadParameter(f"{file} exists: a key is not overwritten", param_hint="--out")
-    if not file.absolute().parent.is_dir():
-        raise click.BadParameter(f"there is no folder {file.parent}", param_hint="--out")
     made: dict[str, Any] = {"use": use, "private_key_file": str(file), "public_key": public}
     if use == "checkpoint":
         origin = origin or log_origin()

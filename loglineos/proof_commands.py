@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from ledger.span import Span
-from loglineos.arguments import json_option, read_text
+from loglineos.arguments import OutFile, json_option, read_text
 from loglineos.backend import choose_backend
 from loglineos.log_location import key_option, log_option, log_storage, note_keys
 from loglineos.output import Output
@@ -29,7 +29,7 @@ NOT_COVERED: Final = "not_covered"
 @click.option("--seq", type=click.IntRange(0), help="The version.  [default: the latest]")
 @click.option("--size", type=click.IntRange(1), help="Of the checkpoint to prove it against.  [default: the newest]")
 @click.option("--hash-only", is_flag=True, help="Leave the span's columns out: whoever checks it brings its hash.")
-@click.option("--out", "-o", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--out", "-o", type=OutFile(), metavar="FILE")
 @log_option
 @json_option
 def prove_command(

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from .errors import LedgerError, Misconfigured
 HALF: Final = ".half"  # the end of the name that a file has while it is written
 _AT_ONCE: Final = 8
 _CHUNK: Final = 1024 * 1024
+_SIGN_IN: Final = "Sign in to AWS as one who may, or source the environment's settings (.local/env of a local stack)"
 
 
 class ObjectDiffers(LedgerError):
@@ -25,8 +27,17 @@ class ObjectDiffers(LedgerError):
     code = "object_differs"
 
 
+class StorageUnavailable(LedgerError):
+    """A bucket cannot be reached, or does not let us; the message says which, and what to do."""
+
+    code = "storage_unavailable"
+
+
 class Storage(Protocol):
-    """Files by their names, which are relative paths with `/`. As text: where it is."""
+    """Files by their names, which are relative paths with `/`. As text: where it is.
+
+    Every method of a bucket's raises StorageUnavailable; a folder's errors are OSError.
+    """
 
     def read(self, name: str) -> bytes | None:
         """The file's content, None where there is no such file."""
@@ -150,27 +161,30 @@ class Bucket:
         import boto3  # slow to import, and only needed here
 
         self.bucket, self.prefix = bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._s3 = client or boto3.client("s3")
+        with self._asked():
+            self._s3 = client or boto3.client("s3")
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, name: str) -> bytes | None:
         """See Storage."""
-        try:
-            return bytes(self._s3.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read())
-        except self._s3.exceptions.NoSuchKey:
-            return None
+        with self._asked():
+            try:
+                return bytes(self._s3.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"].read())
+            except self._s3.exceptions.NoSuchKey:
+                return None
 
     def fetch(self, name: str, path: Path) -> bool:
         """See Storage."""
-        try:
-            body = self._s3.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
-        except self._s3.exceptions.NoSuchKey:
-            return False
-        with path.open("wb") as file:
-            for chunk in body.iter_chunks(_CHUNK):
-                file.write(chunk)
+        with self._asked():
+            try:
+                body = self._s3.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
+            except self._s3.exceptions.NoSuchKey:
+                return False
+            with path.open("wb") as file:
+                for chunk in body.iter_chunks(_CHUNK):
+                    file.write(chunk)
         return True
 
     def add(self, name: str, data: bytes) -> None:
@@ -182,13 +196,14 @@ class Bucket:
         """Write it, unless there is one of that name."""
         from botocore.exceptions import ClientError
 
-        try:
-            self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=body, IfNoneMatch="*")
-        except ClientError as error:
-            # 409: another writer of the same file was at it at this moment.
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
-                raise
-            return False
+        with self._asked():
+            try:
+                self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=body, IfNoneMatch="*")
+            except ClientError as error:
+                # 409: another writer of the same file was at it at this moment.
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (409, 412):
+                    raise
+                return False
         return True
 
     def read_all(self, names: Iterable[str]) -> dict[str, bytes | None]:
@@ -215,14 +230,31 @@ class Bucket:
 
     def replace(self, name: str, data: bytes) -> None:
         """See Storage."""
-        self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
+        with self._asked():
+            self._s3.put_object(Bucket=self.bucket, Key=self.prefix + name, Body=data)
 
     def names(self, prefix: str) -> Iterator[str]:
         """See Storage."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        for page in pages:
-            for found in page.get("Contents", []):
-                yield str(found["Key"]).removeprefix(self.prefix)
+        with self._asked():
+            for page in pages:
+                for found in page.get("Contents", []):
+                    yield str(found["Key"]).removeprefix(self.prefix)
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """What the SDK raises, as an error that says what to do."""
+        from botocore import exceptions  # slow to import
+
+        try:
+            yield
+        except exceptions.ClientError as error:
+            said = error.response.get("Error", {})
+            raise StorageUnavailable(f"{self}: {said.get('Message', error)}. {_step(said.get('Code', ''))}") from error
+        except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as error:
+            raise StorageUnavailable(f"{self}: {error}. {_SIGN_IN}") from error
+        except exceptions.BotoCoreError as error:
+            raise StorageUnavailable(f"{self}: {error}. Is the network up, and AWS_ENDPOINT_URL right?") from error
 
 
 def storage_at(location: str, client: Any = None) -> Storage:
@@ -233,6 +265,13 @@ def storage_at(location: str, client: Any = None) -> Storage:
     if parts.scheme or not location:
         raise Misconfigured(f"expected a folder, or s3://bucket/prefix; not {location!r:.100}")
     return Folder(Path(location))
+
+
+def _step(code: str) -> str:
+    """What to do about an error that S3 answered."""
+    if code == "NoSuchBucket":
+        return "Is its name right, and is this its AWS account?"
+    return f"May these AWS credentials do that? {_SIGN_IN}"
 
 
 def _flush(path: Path) -> None:

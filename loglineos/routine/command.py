@@ -9,7 +9,7 @@ import click
 
 from db_migration.xray.action import NEWEST, SECTIONS
 from ledger.errors import LedgerUnavailable
-from loglineos.arguments import json_option
+from loglineos.arguments import OutFile, json_option
 from loglineos.backend import choose_backend
 from loglineos.health.facts import gather
 from loglineos.http_backend import HttpBackend
@@ -22,7 +22,7 @@ from loglineos.routine.tasks import TASKS
 
 @click.command()
 @click.argument("period", type=click.Choice(list(TASKS)))
-@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE.md",
+@click.option("--out", type=OutFile(), metavar="FILE.md",
               help="Write the checklist as Markdown.")  # fmt: skip
 @click.option("--storage-gb", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
               help="The storage there is; on AWS it is the instance's.")  # fmt: skip
@@ -42,12 +42,12 @@ def routine(period: str, out: Path | None, storage_gb: float | None, no_drill: b
     if facts.unreachable:
         raise LedgerUnavailable(facts.problems.get("stage0-loader", ""))
     root = click.get_current_context().find_root()
-    known = frozenset(root.command.commands) if isinstance(root.command, click.Group) else frozenset[str]()
+    known = frozenset(root.command.list_commands(root)) if isinstance(root.command, click.Group) else frozenset[str]()
     round_ = Round(facts, backend, Others(known, root.params.get("env")), storage_gb, not no_drill)
     results = [_run(output, task, round_) for task in TASKS[period]]
     ledger = str(facts.loader.get("database", facts.command))
     if out is not None:
-        _write(out, markdown(period, facts.now, ledger, results))
+        out.write_text(markdown(period, facts.now, ledger, results), encoding="utf-8")
     if as_json:
         output.json({"period": period, "made_at": facts.now.isoformat(timespec="seconds"), "ledger": ledger,
                      "summary": summary(results), "tasks": [result.as_json() for result in results]})  # fmt: skip
@@ -60,10 +60,3 @@ def routine(period: str, out: Path | None, storage_gb: float | None, no_drill: b
 def _run(output: Output, task: Task, round_: Round) -> Result:
     with output.step(task.title):
         return Result(task, task.run(round_))
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.BadParameter(f"cannot write {path}: {error.strerror}", param_hint="--out") from error

@@ -9,7 +9,7 @@ import click
 
 from db_migration.xray.action import NEWEST, SECTIONS
 from ledger.errors import LedgerUnavailable
-from loglineos.arguments import json_option
+from loglineos.arguments import OutFile, json_option
 from loglineos.backend import choose_backend
 from loglineos.errors import CommandFailed
 from loglineos.health.facts import gather
@@ -25,7 +25,7 @@ from loglineos.xray.terminal import show
               help="Recompute the newest N spans, for two seconds at most. All of them: `loglineos fsck`.")  # fmt: skip
 @click.option("--storage-gb", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
               help="The storage there is, to say when it is full; on AWS it is the instance's.")  # fmt: skip
-@click.option("--html", "html_file", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE",
+@click.option("--html", "html_file", type=OutFile(), metavar="FILE",
               help="Write one page with plots that needs nothing else.")  # fmt: skip
 @json_option
 def xray(verify: int, storage_gb: float | None, html_file: Path | None, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def xray(verify: int, storage_gb: float | None, html_file: Path | None, as_json:
         raise CommandFailed(facts.problems["db-migration"])
     report = build(facts, storage_gb)
     if html_file is not None:
-        _write(html_file, page(report))
+        html_file.write_text(page(report), encoding="utf-8")
     if as_json:
         output.json(report)
     elif html_file is not None:
@@ -54,10 +54,3 @@ def xray(verify: int, storage_gb: float | None, html_file: Path | None, as_json:
         show(output, report)
     if any(finding["level"] == "failure" for finding in report["findings"]):
         sys.exit(1)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.BadParameter(f"cannot write {path}: {error.strerror}", param_hint="--html") from error

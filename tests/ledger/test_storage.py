@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from ledger.errors import Misconfigured
-from ledger.storage import Bucket, Folder, ObjectDiffers, Storage, storage_at
+from ledger.storage import Folder, ObjectDiffers, Storage, StorageUnavailable, storage_at
 from loglineos.aws import corrections
 
 
@@ -149,17 +150,6 @@ def test_names_look_only_where_they_must(tmp_path: Path, monkeypatch: pytest.Mon
     assert looked == [str(tmp_path / "checkpoints")]
 
 
-def test_other_failures_of_s3_are_not_taken_for_a_conflict(monkeypatch: pytest.MonkeyPatch) -> None:
-    from botocore.exceptions import ClientError
-
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    with mock_aws():
-        storage = Bucket("nowhere", client=boto3.client("s3", region_name="us-east-1"))
-        with pytest.raises(ClientError, match="NoSuchBucket"):
-            storage.add("one", b"1")
-
-
 @pytest.mark.parametrize("location", ["", "ftp://host/log", "s3://", "http://example.com"])
 def test_a_location_that_is_none(location: str) -> None:
     with pytest.raises(Misconfigured, match="s3://bucket/prefix"):
@@ -172,3 +162,38 @@ def test_how_a_storage_names_itself() -> None:
         assert str(storage_at("s3://bucket/a/b/", client)) == "s3://bucket/a/b"
         assert str(storage_at("s3://bucket", client)) == "s3://bucket"
     assert str(storage_at("some/folder")) == "some/folder"
+
+
+ASKED: list[Callable[[Storage], Any]] = [
+    lambda storage: storage.read("a"),
+    lambda storage: storage.add("a", b"b"),
+    lambda storage: storage.replace("a", b"b"),
+    lambda storage: list(storage.names("a")),
+]
+
+
+@pytest.mark.parametrize("ask", ASKED)
+def test_a_bucket_that_is_not_there_is_named(ask: Callable[[Storage], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with mock_aws(), pytest.raises(StorageUnavailable, match="s3://nowhere/log: The specified bucket does not exist"):
+        ask(storage_at("s3://nowhere/log", boto3.client("s3", region_name="us-east-1")))
+
+
+def test_without_credentials_it_says_to_sign_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    client = boto3.session.Session().client("s3")
+    with pytest.raises(StorageUnavailable, match=r"Unable to locate credentials\. Sign in to AWS"):
+        storage_at("s3://archive/log", client).read("a")
+
+
+def test_what_is_not_allowed_is_said() -> None:
+    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    with Stubber(client) as stub:
+        stub.add_client_error("get_object", "AccessDenied", "Access Denied", 403)
+        with pytest.raises(StorageUnavailable, match=r"Access Denied\. May these AWS credentials do that"):
+            storage_at("s3://archive/log", client).read("a")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.health.kit import Ward
 from tests.health.test_command import run
+from tlog.note import NoteKey
 
 
 def test_a_month_is_done_and_written_down(ward: Ward, tmp_path: Path) -> None:
@@ -40,3 +41,11 @@ def test_an_unreachable_ledger_and_an_unknown_period(ward: Ward) -> None:
     assert (gone.returncode, gone.stderr.startswith("Error: Ledger unavailable")) == (3, True)
     assert "hunter2" not in gone.stdout + gone.stderr
     assert run(ward, "routine", "yearly").returncode == 2
+
+
+def test_a_quarter_asks_where_the_log_is(ward: Ward) -> None:
+    """fsck was called, and did not guess."""
+    key = str(NoteKey("a-log", b"k" * 32))
+    done = run(ward, "routine", "quarterly", "--no-drill", "--json", LOGLINEOS_LOG_KEY=key)
+    (audit,) = [task for task in json.loads(done.stdout)["tasks"] if task["title"] == "Security audit"]
+    assert (audit["state"], "set LOGLINEOS_LOG to where the log is" in audit["said"]) == ("person", True), audit
