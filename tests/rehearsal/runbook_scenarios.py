@@ -198,6 +198,7 @@ SCENARIOS: Mapping[str, Scenario] = {
             "era begin": "PITR to latest",
             "lost.json": r"^[1-9]\d* findings",
             "modify-db-instance": "available",
+            "put-role-policy": r"dbuser:db-\w+/lambda_exec",
             "seed": "unchanged",
         },
         before={"loglineos --env prod health": switch_back},
