@@ -16,6 +16,7 @@ from loglineos.backup.restore import Restored, restore_backup
 from loglineos.backup.take import Taken, take_backup
 from loglineos.backup.verify import Verified, verify_backup
 from loglineos.direct import direct_target
+from loglineos.errors import CommandFailed
 from loglineos.log_location import note_keys
 from loglineos.output import Output
 from tlog.checkpoint import open_checkpoint
@@ -60,6 +61,7 @@ def make(folder: Path | None, incremental: bool, as_json: bool) -> None:
             " has them.", "yellow"
         )  # fmt: skip
     output.line(f"SHA-256 {taken.sha256}: keep it elsewhere, it vouches for all of the folder.")
+    output.line(f"No hash was computed: `loglineos backup verify {folder}` does, and finds what restore would refuse.")
 
 
 def described_backup(folder: Path, taken: Taken) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def _described(result: Verified, problems: list[str]) -> dict[str, Any]:
         "signed": result.signed,
         "sha256": result.sha256,
         "checkpoint_size": result.checkpoint_size,
-        "findings": [{"file": one.file, "reason": one.reason} for one in result.findings] or problems,
+        "findings": [one.described() for one in result.findings] or problems,
     }
 
 
@@ -135,34 +137,44 @@ def _summary(result: Verified) -> str:
 
 @click.command()
 @folder_argument
+@click.option("--with-findings", is_flag=True, help="Load spans that are not what they were, too; list them, exit 1.")
 @json_option
-def restore(folder: Path, as_json: bool) -> None:
+def restore(folder: Path, with_findings: bool, as_json: bool) -> None:
     """Restore the backups in FOLDER, the full one and all after it, into the empty database of DATABASE_URL.
 
     Everything is proved while it is loaded, in one transaction: all of it, or nothing. Then the next era begins.
     """
     output, target = Output(as_json), direct_target(None)
     with output.progress("Restoring", "spans") as tell:
-        restored = restore_backup(folder, target, tell=tell)
+        restored = restore_backup(folder, target, tell=tell, with_findings=with_findings)
+    found = restored.findings
     if as_json:
         output.json(described_restore(restored))
-        return
-    output.line(f"{restored.spans:,} spans, each with its hash, {restored.signed:,} with their signatures, are back.")
+    for one in found.first:
+        output.line(f"{one.file}: {one.reason}", "red")
+    if found.count > len(found.first):
+        output.line(f"and {found.count - len(found.first):,} more", "red")
+    proved = "as they are in the backup" if found.count else "each with its hash"
+    output.line(f"{restored.spans:,} spans, {proved}, {restored.signed:,} with their signatures, are back.")
     output.line(f"Era {restored.era} begins: what is appended from now on comes after all of them.")
-    output.line(
-        "Next: `TRUSTED_ROW_KEYS=ROW_KEYS loglineos seed`, which should append nothing (ROW_KEYS: the deployment's"
-        " trusted_row_keys, nothing where rows are not signed); `loglineos fsck --key KEY --log LOG`; then let clients"
-        " in."
-    )
+    if found.count:
+        raise CommandFailed(
+            f"everything is loaded, and {found.count:,} finding{'s' if found.count > 1 else ''} with it: keep the list,"
+            " run `loglineos fsck`, and go on with docs/runbooks/tampering.md before clients come in"
+        )
+    output.line("Next: `loglineos seed`, which should append nothing; `loglineos fsck`; then let clients in.")
 
 
 def described_restore(restored: Restored) -> dict[str, Any]:
-    """A restore for scripts."""
+    """A restore for scripts. Of more than 10,000 findings the first are listed."""
     return {
+        "ok": not restored.findings.count,
         "spans": restored.spans,
         "signed": restored.signed,
         "era": restored.era,
         "taken_at": restored.manifest.model_dump(mode="json")["taken_at"],
         "sha256": restored.sha256,
         "rebuilt": restored.rebuilt,
+        "finding_count": restored.findings.count,
+        "findings": [one.described() for one in restored.findings.first],
     }

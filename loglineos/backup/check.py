@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,10 +23,12 @@ from .manifest import KnownCheckpoint, Manifest, Newest, Place
 from .rows import read_line
 from .tree import Edge
 
+MAX_FINDINGS: Final = 10_000
 _CHUNK: Final = 500
 _SCHEMA: Final = """
 CREATE TABLE version (id BLOB, seq INTEGER, hash BLOB, prev BLOB, whose BLOB, PRIMARY KEY (id, seq)) WITHOUT ROWID
 """
+_NAMED: Final = re.compile(rb"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\t(\d+)\t")
 _BROKEN: Final = """
 SELECT id, seq, prev IS NOT before FROM (
   SELECT id, seq, prev, whose, lag(hash) OVER w AS before, lag(whose) OVER w AS was
@@ -34,19 +37,41 @@ SELECT id, seq, prev IS NOT before FROM (
 """
 
 Report = Callable[[BackupDamaged], None]
+Which = tuple[UUID, int]  # a span's id and seq
+
+
+class Findings:
+    """What was reported: how much, and the first of it."""
+
+    def __init__(self) -> None:
+        self.count, self.first = 0, list[BackupDamaged]()
+
+    def add(self, finding: BackupDamaged) -> None:
+        """A Report."""
+        self.count += 1
+        if self.count <= MAX_FINDINGS:
+            self.first.append(finding)
 
 
 @dataclass(frozen=True)
 class _Checked:
-    """What of a span is compared with other spans."""
+    """What of a span is compared with other spans. `problem`: it is not what its own hash or signature says."""
 
-    id: UUID
-    seq: int
+    which: Which
     hash: bytes
     prev: bytes | None
     whose: bytes
     cursor: Cursor
     signed: bool
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class _Unread:
+    """A line that nothing can be compared of; `which`, if it says so much."""
+
+    problem: str
+    which: Which | None
 
 
 class Checker:
@@ -76,7 +101,7 @@ class Checker:
         digest, before = hashlib.sha256(), self.total
         self._file = manifest.file.name
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:  # checking a signature needs no interpreter
-            waiting: deque[tuple[list[bytes], list[Future[list[_Checked | str]]]]] = deque()
+            waiting: deque[tuple[list[bytes], list[Future[list[_Checked | _Unread]]]]] = deque()
             for chunk in chunks:
                 parts = [chunk[n : n + _CHUNK] for n in range(0, len(chunk), _CHUNK)]
                 waiting.append((chunk, [pool.submit(_check_lines, part, manifest.columns) for part in parts]))
@@ -100,7 +125,7 @@ class Checker:
         if self.whole:
             for raw, seq, unlinked in self._versions.execute(_BROKEN):
                 what = "does not follow the version before it" if unlinked else "changes owner, tenant or type"
-                self._say(self._file, f"span {UUID(bytes=raw)} seq {seq} {what}")
+                self._say(self._file, what, (UUID(bytes=raw), seq))
             for size in self._sealed:
                 if size > self.total:
                     self._say(self._file, f"a checkpoint is over {size} spans, and the backup has {self.total}")
@@ -110,20 +135,21 @@ class Checker:
         if self._span is None:
             return None
         span, place = self._span, Place.of(self._span.cursor)
-        return Newest(id=str(span.id), seq=span.seq, curr_hash=span.hash.hex(), place=place)
+        return Newest(id=str(span.which[0]), seq=span.which[1], curr_hash=span.hash.hex(), place=place)
 
     def _collect(
         self,
         manifest: Manifest,
         digest: hashlib._Hash,
         chunk: list[bytes],
-        parts: Sequence[Future[list[_Checked | str]]],
+        parts: Sequence[Future[list[_Checked | _Unread]]],
     ) -> list[bytes]:
         found = [one for part in parts for one in part.result()]
         for one in found:
-            if isinstance(one, str):
+            if one.problem:
+                self._say(manifest.file.name, one.problem, one.which)
+            if isinstance(one, _Unread):
                 self.whole = False
-                self._say(manifest.file.name, one)
             else:
                 self._place(manifest, one)
                 digest.update(one.hash)
@@ -133,7 +159,7 @@ class Checker:
     def _place(self, manifest: Manifest, span: _Checked) -> None:
         after, horizon = manifest.after.cursor, manifest.horizon.cursor
         if not max(self._last, after) < span.cursor < horizon:
-            self._say(manifest.file.name, f"span {span.id} seq {span.seq} stands where it does not belong in the order")
+            self._say(manifest.file.name, "stands where it does not belong in the order", span.which)
         self._last, self._span = span.cursor, span
         self.signed += span.signed
         self._edge.add(span.hash)
@@ -143,33 +169,37 @@ class Checker:
                 self._say(manifest.file.name, what)
 
     def _remember(self, manifest: Manifest, spans: list[_Checked]) -> None:
-        rows = [(span.id.bytes, span.seq, span.hash, span.prev, span.whose) for span in spans]
+        rows = [(span.which[0].bytes, span.which[1], span.hash, span.prev, span.whose) for span in spans]
         before = self._versions.total_changes
         self._versions.executemany("INSERT OR IGNORE INTO version VALUES (?, ?, ?, ?, ?)", rows)
         if self._versions.total_changes - before < len(rows):
             self._say(manifest.file.name, "a span stands in the backup twice")
 
-    def _say(self, file: str, reason: str) -> None:
-        self._report(BackupDamaged(file, reason))
+    def _say(self, file: str, reason: str, which: Which | None = None) -> None:
+        self._report(BackupDamaged(file, f"span {which[0]} seq {which[1]} {reason}" if which else reason, which))
 
 
-def _check_lines(lines: Sequence[bytes], columns: Sequence[str]) -> list[_Checked | str]:
+def _check_lines(lines: Sequence[bytes], columns: Sequence[str]) -> list[_Checked | _Unread]:
     return [_check_line(line, columns) for line in lines]
 
 
-def _check_line(line: bytes, columns: Sequence[str]) -> _Checked | str:
-    """What is to be compared, or what is wrong with it."""
+def _check_line(line: bytes, columns: Sequence[str]) -> _Checked | _Unread:
+    """What is to be compared, and what is wrong with it."""
     try:
         span = read_line(line, columns)
+        digest = bytes.fromhex(span.curr_hash or "")
+        before, whose, cursor = _raw(span.prev_hash), _whose(span), cursor_of(span)
+    except (ValueError, TypeError) as error:
+        found = _NAMED.match(line)
+        if found:
+            return _Unread(f"cannot be read: {error}", (UUID(found[1].decode()), int(found[2])))
+        return _Unread(f"a line is no span: {error} ({line[:36].decode(errors='replace')}…)", None)
+    signed, problem = False, None
+    try:
         signed = verify(span, None)
     except VerificationFailed as error:
-        return f"span {error.details['span_id']} seq {span.seq}: {error.reason}"
-    except (ValueError, TypeError) as error:
-        return f"a line is no span: {error} ({line[:36].decode(errors='replace')}…)"
-    return _Checked(
-        span.id, span.seq, bytes.fromhex(span.curr_hash or ""), _raw(span.prev_hash), _whose(span), cursor_of(span),
-        signed,
-    )  # fmt: skip
+        problem = f"is not what it was: {error.reason}"
+    return _Checked((span.id, span.seq), digest, before, whose, cursor, signed, problem)
 
 
 def _raw(prev_hash: str | None) -> bytes | None:

@@ -15,7 +15,7 @@ from db_migration.queue import rebuild_queue
 from ledger.connection import Connection, Target, connect
 from ledger.settings import asset_directory
 
-from .check import Checker
+from .check import Checker, Findings
 from .errors import BackupDamaged, BackupFailed
 from .files import read_lines
 from .guard import lifted
@@ -37,7 +37,8 @@ SELECT setval('ledger.position', coalesce(max(r.position), 1), max(r.position) I
 
 @dataclass(frozen=True)
 class Restored:
-    """What a restore came to. `era` is the one that begins after it, `rebuilt` says how far the indexes were off."""
+    """What a restore came to. `era` is the one that begins after it, `rebuilt` says how far the indexes were off,
+    `findings` what is wrong with the spans that were loaded nevertheless."""
 
     manifest: Manifest
     sha256: str
@@ -46,15 +47,20 @@ class Restored:
     era: int
     migrations: list[str]
     rebuilt: list[dict[str, Any]]
+    findings: Findings
 
 
-def restore_backup(folder: Path, target: Target, *, tell: Callable[[int, int], None]) -> Restored:
+def restore_backup(
+    folder: Path, target: Target, *, tell: Callable[[int, int], None], with_findings: bool = False
+) -> Restored:
     """Migrate an empty database and load all backups of a folder into it.
 
     Args:
         folder: a full backup, and the incremental ones after it.
         target: a login that owns the database and may create roles, as for `migrate`. No superuser is needed.
         tell: is told how many spans are loaded, of how many.
+        with_findings: load spans that are not what they were, too, and name them. Files that were changed are refused
+            all the same.
 
     Raises:
         NotEmpty: names what is in the database.
@@ -66,12 +72,13 @@ def restore_backup(folder: Path, target: Target, *, tell: Callable[[int, int], N
     last = chain[-1].manifest
     migrations = read_migrations(asset_directory("migrations"))
     _require_known(last, migrations)
+    findings = Findings() if with_findings else None
     connection = connect(target)
     try:
         require_empty(connection)
         migrate(connection, migrations)
         with connection.transaction():
-            restored = _load(connection, folder, chain, tell)
+            restored = _load(connection, folder, chain, tell, findings)
         with connection.transaction():
             connection.execute("SET LOCAL ROLE admin")
             connection.execute("ANALYZE ledger.universal_registry")
@@ -82,12 +89,19 @@ def restore_backup(folder: Path, target: Target, *, tell: Callable[[int, int], N
         connection.close()
 
 
-def _load(connection: Connection, folder: Path, chain: Sequence[Backup], tell: Callable[[int, int], None]) -> Restored:
+def _load(
+    connection: Connection,
+    folder: Path,
+    chain: Sequence[Backup],
+    tell: Callable[[int, int], None],
+    findings: Findings | None,
+) -> Restored:
     connection.execute("SET LOCAL ROLE admin")
     connection.execute(_LOCK)
     require_empty(connection)  # nobody has been quicker
     last = chain[-1].manifest
-    checker = Checker(_raise_finding, [one.manifest.checkpoint for one in chain if one.manifest.checkpoint])
+    report = _raise_finding if findings is None else findings.add
+    checker = Checker(report, [one.manifest.checkpoint for one in chain if one.manifest.checkpoint])
     with lifted(connection):
         for backup in chain:
             _copy(connection, folder, backup.manifest, checker, lambda done: tell(done, last.total))
@@ -99,11 +113,12 @@ def _load(connection: Connection, folder: Path, chain: Sequence[Backup], tell: C
     return Restored(
         manifest=last,
         sha256=chain[-1].sha256,
-        spans=checker.total,
+        spans=counted,
         signed=checker.signed,
         era=_next_era(connection, chain[-1]),
         migrations=[row.name for row in last.migrations],
         rebuilt=rebuild_queue(connection)["rebuilt"],
+        findings=findings or Findings(),
     )
 
 
@@ -143,4 +158,9 @@ def _require_known(manifest: Manifest, migrations: Sequence[Migration]) -> None:
 
 
 def _raise_finding(finding: BackupDamaged) -> None:
-    raise finding
+    raise BackupDamaged(
+        finding.file,
+        f"{finding.reason}. Nothing was restored: take a backup that `backup verify` finds whole, or `restore"
+        " --with-findings`, which loads this one as it is and lists what is wrong",
+        finding.span,
+    )

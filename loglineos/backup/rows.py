@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from ledger.canonical import Unreadable
 from ledger.connection import read_json
 from ledger.read import span_of
 from ledger.span import COLUMNS, JSON_COLUMNS, Span
@@ -31,15 +32,21 @@ def _uuid(data: bytes) -> UUID:
     return UUID(data.decode())
 
 
-def _uuids(data: bytes) -> list[UUID]:
+def _uuids(data: bytes) -> list[UUID] | Unreadable:
     text = data.decode()
     if text[:1] != "{" or text[-1:] != "}":
         raise ValueError("not an array")
-    return [UUID(part) for part in text[1:-1].split(",")] if text != "{}" else []
+    try:
+        return [UUID(part) for part in text[1:-1].split(",")] if text != "{}" else []
+    except ValueError:
+        return Unreadable("a list of UUIDs")
 
 
-def _instant(data: bytes) -> datetime:
-    return datetime.fromisoformat(data.decode())
+def _instant(data: bytes) -> datetime | Unreadable:
+    try:
+        return datetime.fromisoformat(data.decode())
+    except ValueError:
+        return Unreadable("an instant of the years 1 to 9999")
 
 
 def _json(data: bytes) -> Any:
@@ -58,7 +65,8 @@ _READERS: Final[Mapping[str, Callable[[bytes], Any]]] = {
 
 
 def read_line(line: bytes, columns: Sequence[str]) -> Span:
-    """The span of a line. Its values are as stored: `proof.verify` says whether to believe them.
+    """The span of a line. Its values are as stored: `proof.verify` says whether to believe them, and refuses what the
+    database can hold and Python cannot (Unreadable).
 
     Raises:
         ValueError: it is no line of these columns.
