@@ -26,6 +26,8 @@ SHOWN = 50  # findings in a terminal; --json has all that were kept
               help="A checkpoint that you keep elsewhere; may be given more than once.")  # fmt: skip
 @click.option("--row-key", "row_keys", multiple=True, metavar="HEX", help="A public key that signs rows.")
 @click.option("--loader-key", "loader_keys", multiple=True, metavar="HEX", help="A public key of the loader.")
+@click.option("--signed-from", type=click.IntRange(min=0), metavar="NUMBER",
+              help="From which span on (0: the first) the loader signed all it wrote.  [default: its first]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), help="Processes at once.  [default: one a processor]")
 @json_option
 def fsck_command(
@@ -34,6 +36,7 @@ def fsck_command(
     files: tuple[Path, ...],
     row_keys: tuple[str, ...],
     loader_keys: tuple[str, ...],
+    signed_from: int | None,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -53,7 +56,7 @@ def fsck_command(
     storage = audited_log(log)
     notes = [(str(path), read_text(path, "--checkpoint")) for path in files]
     with output.progress("Recomputing the ledger", "spans") as progress:
-        report = fsck(Plan(target, roots, storage, trusted, notes, jobs, progress))
+        report = fsck(Plan(target, roots, storage, trusted, notes, jobs, progress, signed_from))
     _show(output, report, storage)
     if report.count:
         raise click.exceptions.Exit(1)

@@ -18,9 +18,9 @@ from ledger.read import BEGINNING, Cursor, span_of
 
 from .findings import Finding
 from .row_checks import check_row, cursor_of_row, name_of
+from .trust import use_of
 
 STRETCH: Final = 2048  # spans
-AUDIT: Final = frozenset({"boot_event", "execution"})  # what only the loader writes, and signs once it has a key
 AT_ONCE: Final = 200  # rows that a connection holds: a span may have 1 MB
 
 _HORIZON: Final[LiteralString] = """
@@ -101,15 +101,15 @@ class Leaf:
 class Stretch:
     """What one process made of a stretch: its leaves in order, what is wrong, who signed how many.
 
-    `audit_signed` is where the first span stands that only the loader writes and that is signed, `audit_unsigned` where
-    those stand that are not.
+    `loader_signed` and `loader_unsigned` are the numbers in it of the first span of the loader's that is signed, and of
+    those that are not.
     """
 
     leaves: list[Leaf] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     signatures: dict[str, int] = field(default_factory=dict)
-    audit_signed: list[Cursor] = field(default_factory=list)
-    audit_unsigned: list[tuple[Cursor, str]] = field(default_factory=list)
+    loader_signed: list[int] = field(default_factory=list)
+    loader_unsigned: list[int] = field(default_factory=list)
 
     def take(self, row: dict[str, Any], ring: KeyRing) -> None:
         """Check the next row."""
@@ -117,11 +117,11 @@ class Stretch:
         self.findings.extend(found)
         cursor, signer = cursor_of_row(row), row["public_key"] or ""
         self.signatures[signer] = self.signatures.get(signer, 0) + 1
-        if row["entity_type"] in AUDIT:
+        if use_of(row) == "loader":
             if not signer:
-                self.audit_unsigned.append((cursor, name_of(row)))
-            elif not self.audit_signed:
-                self.audit_signed.append(cursor)
+                self.loader_unsigned.append(len(self.leaves))
+            elif not self.loader_signed:
+                self.loader_signed.append(len(self.leaves))
         hashed = bytes.fromhex(computed) if computed else None
         self.leaves.append(Leaf(row["id"], row["seq"], cursor, hashed, _digest(row["curr_hash"])))
 

@@ -55,7 +55,8 @@ class Plan:
 
     `roots` are public keys (hex) by use, from which the manifest's announcements are believed; `keys` those whose
     checkpoints count; `notes` checkpoints that are kept elsewhere: (place, text);
-    `jobs` how many processes share the work, None is what this machine is worth.
+    `jobs` how many processes share the work, None is what this machine is worth. `signed_from` is the number of the
+    span from which on the loader signed everything; None: that of the first that it signed.
     """
 
     target: Target
@@ -65,6 +66,7 @@ class Plan:
     notes: Sequence[tuple[str, str]] = ()
     jobs: int | None = None
     progress: Progress = field(default=lambda _done, _all: None, repr=False)
+    signed_from: int | None = None
 
 
 def fsck(plan: Plan) -> Report:
@@ -104,7 +106,7 @@ class _Ledger:
         self._report, self._roots = report, Roots(signed, report)
         self._estimate, self._progress = estimated_spans(connection), plan.progress
         self.era, self.last_position = horizon.era, last_position(connection)
-        self._signing = False
+        self._signed_from = plan.signed_from
         ring = key_ring(connection, plan.roots)
         # Processes are worth their start only where there is much to do.
         jobs = plan.jobs or (1 if self._estimate < WORTH_PROCESSES else processors())
@@ -140,14 +142,15 @@ class _Ledger:
             self._progress(report.spans, max(self._estimate, report.spans))
 
     def _unsigned(self, stretch: Stretch) -> Iterator[Finding]:
-        """Of what only the loader writes: once it signs, it signs everything."""
-        first = None if self._signing else next(iter(stretch.audit_signed), None)
-        if self._signing or first is not None:
-            for cursor, name in stretch.audit_unsigned:
-                if self._signing or (first is not None and cursor > first):
-                    sentence = "it is not signed, as what the loader wrote before it is"
-                    yield Finding("signature_missing", sentence, name, cursor=cursor)
-        self._signing = self._signing or first is not None
+        """Of what the loader writes: once it signs, it signs everything."""
+        before = self._report.spans
+        if self._signed_from is None and stretch.loader_signed:
+            self._signed_from = before + stretch.loader_signed[0]
+        for at in stretch.loader_unsigned:
+            if self._signed_from is not None and before + at >= self._signed_from:
+                leaf = stretch.leaves[at]
+                sentence = f"it is not signed, and from number {self._signed_from} on all that the loader writes is"
+                yield Finding("signature_missing", sentence, f"{leaf.id} seq {leaf.seq}", cursor=leaf.cursor)
 
 
 def _newest_of_log(

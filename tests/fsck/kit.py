@@ -93,12 +93,18 @@ class Sealed:
         self.outside.append((f"outside/{self.size}", note))
 
     def check(
-        self, *, roots: Mapping[Use, frozenset[str]] = ROOTS, log: bool = True, outside: bool = True, jobs: int = 1
+        self,
+        *,
+        roots: Mapping[Use, frozenset[str]] = ROOTS,
+        log: bool = True,
+        outside: bool = True,
+        jobs: int = 1,
+        signed_from: int | None = None,
     ) -> Report:
         """What fsck finds, as `readonly`."""
         target = Target(role="readonly", url=self.ledger.url("readonly"))
         notes = self.outside[-1:] if outside else []
-        return fsck(Plan(target, roots, self.log if log else None, [KEY], notes, jobs))
+        return fsck(Plan(target, roots, self.log if log else None, [KEY], notes, jobs, signed_from=signed_from))
 
     def found(self, **settings: Any) -> list[tuple[str, str | None]]:
         """Kind and span of each finding, in order."""

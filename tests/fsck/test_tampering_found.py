@@ -221,18 +221,10 @@ def test_a_span_put_off_to_the_future(sealed: Sealed) -> None:
 
 
 def test_a_signature_taken_away(sealed: Sealed) -> None:
-    """Of a row everybody has to trust; and of what the loader signed before."""
+    """Of a row that everybody has to trust."""
     manifest = next(span for span in reversed(sealed.rows()) if span.id == MANIFEST_ID)
     sealed.store(manifest.with_values(signature=None, public_key=None))
     assert sealed.found() == [("signature_missing", name(manifest))]
-
-
-def test_an_audit_span_whose_signature_was_taken_away(sealed: Sealed) -> None:
-    sealed.write(1, entity_type="execution")
-    victim = sealed.write(1, entity_type="execution")[0]
-    sealed.write(1, entity_type="execution")
-    sealed.store(victim.with_values(signature=None, public_key=None))
-    assert sealed.found() == [("signature_missing", name(victim))]
 
 
 def test_a_forged_checkpoint(sealed: Sealed) -> None:
