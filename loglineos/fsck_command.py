@@ -27,7 +27,7 @@ SHOWN = 50  # findings in a terminal; --json has all that were kept
 @click.option("--row-key", "row_keys", multiple=True, metavar="HEX", help="A public key that signs rows.")
 @click.option("--loader-key", "loader_keys", multiple=True, metavar="HEX", help="A public key of the loader.")
 @click.option("--signed-from", type=click.IntRange(min=0), metavar="NUMBER",
-              help="From which span on (0: the first) the loader signed all it wrote.  [default: its first]")  # fmt: skip
+              help="From which span on (0: the first) the loader signed all.  [default: its first]")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1, 64), help="Processes at once.  [default: one a processor]")
 @json_option
 def fsck_command(
