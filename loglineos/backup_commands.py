@@ -101,7 +101,7 @@ def verify(folder: Path, expected: str | None, checkpoint: Path | None, keys: tu
     if problems:
         raise BackupFailed(
             f"the backup in {folder} is not whole: {len(problems)} finding{'s' if len(problems) > 1 else ''}."
-            " Take an older one, or make a new one; if a new one has it too, the ledger has: see docs/runbooks/tampering.md"
+            " Take an older one, or make a new one; if that has it too, the ledger has (docs/runbooks/tampering.md)"
         )
 
 
