@@ -30,6 +30,15 @@ URL_VARIABLE: Final = "LOGLINEOS_URL"  # the ledger where this machine is enroll
 # Seconds, longer than the functions may take.
 _PATIENCE = 70
 _LONG_PATIENCE = 910
+# What each action signs with, or trusts: of a deployment's ledger nobody but the deployment can say it.
+_NOTARYS = ("LOG_ORIGIN", "CHECKPOINT_KEY_HEX", "ARCHIVE_LOCATION")
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "boot": ("TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX"),
+    "append": ("TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX"),
+    "seed": ("TRUSTED_ROW_KEYS",),
+    "checkpoint": _NOTARYS,
+    "archive": _NOTARYS,
+}
 
 
 class Backend(Protocol):
@@ -153,12 +162,36 @@ class AwsBackend:
 
 @dataclass(frozen=True)
 class InProcessBackend:
-    """Runs the handlers of this checkout against the database of DATABASE_URL."""
+    """Runs the handlers of this checkout against the database of DATABASE_URL.
+
+    For a ledger that another log has sealed no key is made up: what would write asks for what it needs.
+    """
 
     stack: LocalStack
 
+    @cached_property
+    def foreign_log(self) -> str | None:
+        """See LocalStack."""
+        return self.stack.foreign_log()
+
+    def archive_location(self) -> str:
+        """Where the archive is, and the log in it. Raises CommandFailed: this machine does not know."""
+        found = self.stack.migration_environment(self.foreign_log).get("ARCHIVE_LOCATION")
+        if found is None:
+            raise CommandFailed(f"the log of this ledger, {self.foreign_log}, is not here: say where by --log")
+        return found
+
+    def _require(self, action: object) -> None:
+        missing = [name for name in NEEDED.get(str(action), ()) if name not in self.stack.environment]
+        if missing and self.foreign_log:
+            raise CommandFailed(
+                f"this ledger has a log of its own, {self.foreign_log}, and no key is made up for it: set"
+                f" {', '.join(missing)} to what its deployment has, or go through the deployment (--env)"
+            )
+
     def load(self, event: Event) -> dict[str, Any]:
         """See Backend."""
+        self._require(event.get("action"))
         from stage0_loader import handler as loader_handler  # slow to import
 
         answer = loader_handler.handle(self._loader, dict(event), None)
@@ -168,8 +201,9 @@ class InProcessBackend:
         """See Backend."""
         from db_migration import handler as migration_handler  # slow to import
 
+        self._require(event.get("action"))
         self._log_to_file(migration_handler.logger)
-        return _checked(migration_handler.answer(dict(event), self.stack.migration_environment()))
+        return _checked(migration_handler.answer(dict(event), self.stack.migration_environment(self.foreign_log)))
 
     def deployment(self, event: Event) -> dict[str, Any]:
         """See Backend."""
@@ -181,7 +215,7 @@ class InProcessBackend:
         from stage0_loader.settings import Settings
 
         self._log_to_file(loader_handler.logger)
-        settings = Settings.from_environment(self.stack.loader_environment())
+        settings = Settings.from_environment(self.stack.loader_environment(self.foreign_log))
         return loader_handler.make_loader(settings, loader_handler.logger)
 
     def _log_to_file(self, logger: Logger) -> None:

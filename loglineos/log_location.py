@@ -10,7 +10,8 @@ import click
 from ledger.errors import InvalidInput
 from ledger.storage import Storage, storage_at
 from loglineos.arguments import read_text
-from loglineos.backend import AwsBackend, Backend, choose_backend
+from loglineos.backend import AwsBackend, Backend, InProcessBackend, choose_backend
+from loglineos.errors import CommandFailed
 from loglineos.local.stack import LocalStack
 from tlog.note import NoteKey
 
@@ -41,7 +42,9 @@ def archive_storage(backend: Backend, location: str | None = None, part: str = "
         return storage_at(location)
     if isinstance(backend, AwsBackend):
         return storage_at(f"{backend.output('archive', 'ArchiveLocation')}/{part}", backend.client("s3"))
-    return storage_at(f"{LocalStack().migration_environment()['ARCHIVE_LOCATION']}/{part}")
+    if isinstance(backend, InProcessBackend):
+        return storage_at(f"{backend.archive_location()}/{part}")
+    raise CommandFailed("over HTTPS nobody says where the log is: give --log, or --env instead of --url")
 
 
 def log_storage(backend: Backend, location: str | None = None) -> Storage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from aws_lambda_powertools import Logger
@@ -33,15 +34,21 @@ def perform(
         facts["boot_function_id"] = str(request.boot_function_id)
     loader.log.info(request.action, **facts)
     loader.database.wait_until_reachable(deadline.at)
-    return watched(loader, request.identity, request.trace_id, lambda: _perform(loader, request, deadline, scopes))
+    asks = isinstance(request, Health)  # who only looks appends nothing, whatever is seen
+    work = partial(_perform, loader, request, deadline, scopes)
+    return watched(loader, request.identity, request.trace_id, work, append=not asks)
 
 
-def watched(loader: Loader, identity: Identity, trace_id: str, work: Callable[[], Result]) -> Result:
-    """`work()`; whatever fails verification on the way is an alarm."""
+def watched(
+    loader: Loader, identity: Identity, trace_id: str, work: Callable[[], Result], *, append: bool = True
+) -> Result:
+    """`work()`; whatever fails verification on the way is an alarm: in the log, and with `append` in the ledger."""
     try:
         return work()
     except VerificationFailed as error:
         loader.log.error("ERROR security_alert: span verification failed", **error.details)
+        if not append:
+            raise
         try:
             record_alert(Audit(loader.database, identity, trace_id, loader.settings.signing_key), error)
         except LedgerError as problem:

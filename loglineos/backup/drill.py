@@ -185,6 +185,7 @@ def _stack(url: str, place: Path) -> LocalStack:
             "DATABASE_URL": url,
             "LOGLINEOS_DIRECTORY": str(place),
             "ROW_SIGNING_KEY_HEX": own,
+            "SIGNING_KEY_HEX": secrets.token_hex(32),  # the ledger goes when the drill is over
             "TRUSTED_ROW_KEYS": f"{given},{public_key_of(SigningKey(bytes.fromhex(own)))}" if given else "",
         }
     )

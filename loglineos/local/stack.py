@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Final, LiteralString
 
 from nacl.signing import SigningKey
 
@@ -21,6 +22,13 @@ _PASSED_ON = (
     *("LOG_LEVEL", "TRUSTED_ROW_KEYS", "SIGNING_KEY_HEX", "MEMORY_KEY_HEX", "ROW_SIGNING_KEY_HEX"),
     *("CHECKPOINT_KEY_HEX", "LOG_ORIGIN", "ARCHIVE_LOCATION"),
 )
+ORIGIN: Final = "loglineos-local"  # of a log that this machine has begun
+_HAS_LEDGER: Final[LiteralString] = "SELECT to_regclass('ledger.universal_registry') IS NOT NULL AS there"
+_NEWEST_CHECKPOINT: Final[LiteralString] = """
+SELECT metadata ->> 'origin' AS origin, public_key FROM ledger.universal_registry
+ WHERE owner_id = 'notary' AND tenant_id = 'system' AND entity_type = 'checkpoint'
+ ORDER BY era DESC, xid DESC, position DESC LIMIT 1
+"""
 _KEYS = ("row_signing_key", "signing_key", "memory_key", "checkpoint_key")
 _LOADERS_KEYS = ("SIGNING_KEY_HEX", "MEMORY_KEY_HEX")
 _MIGRATIONS_KEYS = ("ROW_SIGNING_KEY_HEX", "CHECKPOINT_KEY_HEX")
@@ -62,29 +70,47 @@ class LocalStack:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def loader_environment(self) -> dict[str, str]:
-        """What loglineos-stage0-loader is given for the database of DATABASE_URL."""
+    def loader_environment(self, foreign: str | None = None) -> dict[str, str]:
+        """What loglineos-stage0-loader is given for the database of DATABASE_URL.
+
+        `foreign`: the origin of a log that is not this machine's; then only what the operator has set.
+        """
+        given = {"DATABASE_URL": self.database_url or "", **self._passed_on(*_MIGRATIONS_KEYS)}
+        if foreign:
+            return given
         keys = self._keys()
-        return {
-            "DATABASE_URL": self.database_url or "",
+        own = {
             "TRUSTED_ROW_KEYS": _public(keys["row_signing_key"]),
             "SIGNING_KEY_HEX": keys["signing_key"],
             "MEMORY_KEY_HEX": keys["memory_key"],
-            **self._passed_on(*_MIGRATIONS_KEYS),
         }
+        return {**own, **given}
 
-    def migration_environment(self) -> dict[str, str]:
-        """What loglineos-db-migration is given for the database of DATABASE_URL."""
+    def migration_environment(self, foreign: str | None = None) -> dict[str, str]:
+        """What loglineos-db-migration is given for the database of DATABASE_URL; `foreign` as for the loader."""
+        given = {"DATABASE_URL": self.database_url or "", **self._passed_on(*_LOADERS_KEYS)}
+        if foreign:
+            return {"LOG_ORIGIN": foreign, **given}
         keys = self._keys()
-        return {
-            "DATABASE_URL": self.database_url or "",
+        own = {
             "TRUSTED_ROW_KEYS": _public(keys["row_signing_key"]),
             "ROW_SIGNING_KEY_HEX": keys["row_signing_key"],
             "CHECKPOINT_KEY_HEX": keys["checkpoint_key"],
-            "LOG_ORIGIN": "loglineos-local",
+            "LOG_ORIGIN": ORIGIN,
             "ARCHIVE_LOCATION": str(self.directory / "archive"),
-            **self._passed_on(*_LOADERS_KEYS),
         }
+        return {**own, **given}
+
+    def foreign_log(self) -> str | None:
+        """The origin of the log that has sealed the ledger of DATABASE_URL, if that is not one of this machine's.
+
+        Raises:
+            LedgerUnavailable
+        """
+        row = _newest_checkpoint(self.database_url)
+        if row is None or row["origin"] == ORIGIN or row["public_key"] == _public(self._keys()["checkpoint_key"]):
+            return None
+        return str(row["origin"])
 
     def write_client_settings(self, endpoint: Endpoint, server: Server, password: str) -> None:
         """`.local/env`, to be sourced: `aws`, `cdk` and `loglineos` go to the emulator, `psql` in as `readonly`."""
@@ -117,6 +143,18 @@ class LocalStack:
             keys |= {name: secrets.token_hex(32) for name in missing}
             write_private(path, json.dumps(keys, indent=2) + "\n")
         return keys
+
+
+def _newest_checkpoint(url: str | None) -> dict[str, Any] | None:
+    """Origin and public key of the ledger's newest checkpoint; None where there is none, or no ledger."""
+    from ledger.connection import Target, connect  # slow to import
+
+    with connect(Target(role=None, url=url)) as connection:
+        (found,) = connection.execute(_HAS_LEDGER).fetchall()
+    if not found["there"]:
+        return None
+    with connect(Target(role="readonly", url=url)) as connection:
+        return connection.execute(_NEWEST_CHECKPOINT).fetchone()
 
 
 def _public(private: str) -> str:

@@ -97,6 +97,7 @@ def test_a_broken_manifest_is_409(own: Stage) -> None:
     answer = own.send({"action": "health"})
     assert answer.status == 409
     assert answer.error["span_id"] == str(MANIFEST_ID)
+    assert own.spans(entity_type="security_alert") == []  # who only looks appends nothing
 
 
 @pytest.fixture
