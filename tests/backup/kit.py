@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nacl.signing import SigningKey
+
 from db_migration.handler import answer
 from ledger.connection import Connection, Target
 from ledger.proof import seal, verify
@@ -45,26 +47,29 @@ def findings(folder: Path) -> list[tuple[str, str]]:
     return [(one.file, one.reason) for one in verify_backup(folder, quiet).findings]
 
 
-def fill(ledger: TestLedger) -> list[Span]:
-    """Spans of a new owner: values that are awkward in a file, a tombstone, a request, a schedule, a policy."""
+def fill(ledger: TestLedger, key: SigningKey | None = None) -> list[Span]:
+    """Spans of a new owner: values that are awkward in a file, a tombstone, a request, a schedule, a policy.
+
+    Most are signed by `key`, or not at all: a loader that has a key signs all that it appends.
+    """
     owner = someone()
     first = seal(draft(owner, name=AWKWARD, metadata={"text": AWKWARD, "n": [1.5, 1e16, -3, 1e-7], "": {}}), LOADER_KEY)
     others = [
-        seal(draft(owner, entity_type="memory", metadata={"content": AWKWARD}, visibility="tenant"), None),
-        seal(draft(owner, related_to=[first.id], parent_id=first.id, duration_ms=0, output=[], input=0), None),
+        seal(draft(owner, entity_type="memory", metadata={"content": AWKWARD}, visibility="tenant"), key),
+        seal(draft(owner, related_to=[first.id], parent_id=first.id, duration_ms=0, output=[], input=0), key),
         seal(draft(owner, related_to=[], error={"code": None}, output=None, description=""), LOADER_KEY),
-        seal(draft(owner, entity_type="request", status="scheduled", parent_id=first.id), None),
+        seal(draft(owner, entity_type="request", status="scheduled", parent_id=first.id), key),
         seal(
             draft(
                 owner, entity_type="function", metadata={"schedule": "*/5 * * * *"}, code="def main(input):\n\treturn 1"
             ),
-            None,
+            key,
         ),
-        seal(draft(owner, entity_type="policy", status="active", metadata={"on_demand": True}), None),
-        seal(draft(owner, at="0001-01-01T00:00:00.000001Z"), None),
-        seal(draft(owner, at="9999-12-31T23:59:59.999999Z"), None),
+        seal(draft(owner, entity_type="policy", status="active", metadata={"on_demand": True}), key),
+        seal(draft(owner, at="0001-01-01T00:00:00.000001Z"), key),
+        seal(draft(owner, at="9999-12-31T23:59:59.999999Z"), key),
     ]
-    second = following(first, is_deleted=True, signature=None, public_key=None)
+    second = seal(following(first, is_deleted=True), key)
     put(ledger, first, *others, second)
     return [first, *others, second]
 

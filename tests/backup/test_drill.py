@@ -20,7 +20,7 @@ from tests.backup.kit import fill, proved, quiet, restore, rows_of, seeded, take
 from tests.backup.test_incremental import writers
 from tests.backup.test_tampered import change_a_byte
 from tests.cli.conftest import Shell
-from tests.conftest import TestLedger, environment_of
+from tests.conftest import LOADER_KEY, TestLedger, environment_of
 from tests.fsck.kit import KEY, Sealed
 from tests.stage0_loader.stage import PROMPT_KERNEL, Stage
 from tlog.checkpoint import open_checkpoint
@@ -51,8 +51,8 @@ def lived_in(shared: TestLedger, tmp_path_factory: pytest.TempPathFactory) -> Li
     stage.store("o que era antes")
     for _ in range(3):
         assert stage.boot(PROMPT_KERNEL, WELCOME).status == 200
-    fill(shared)
-    with writers(shared, 2):
+    fill(shared, LOADER_KEY)
+    with writers(shared, 2, LOADER_KEY):
         take(shared, folder)
         stage.store("o que veio depois")
         sealed.seal()

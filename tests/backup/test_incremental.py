@@ -8,19 +8,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from nacl.signing import SigningKey
 
 from db_migration.era import begin_era
+from ledger.proof import seal
 from loglineos.backup.errors import BackupDamaged, BackupFailed
 from loglineos.backup.manifest import Manifest, manifest_name, manifests_in, read_chain
 from loglineos.backup.take import only_writer
 from loglineos.local.postgres import Server
 from tests.backup.kit import fill, findings, proved, restore, rows_of, take
 from tests.conftest import TestLedger
-from tests.ledger.kit import copied_database, insert, put, sealed, set_context, someone
+from tests.ledger.kit import copied_database, draft, insert, put, sealed, set_context, someone
 
 
 @contextmanager
-def writers(ledger: TestLedger, count: int = 3) -> Iterator[None]:
+def writers(ledger: TestLedger, count: int = 3, key: SigningKey | None = None) -> Iterator[None]:
     """Tenants that append all the time, in transactions that overlap; with pauses, or a follower hardly catches up."""
     over, failed = threading.Event(), []
 
@@ -32,7 +34,7 @@ def writers(ledger: TestLedger, count: int = 3) -> Iterator[None]:
                     with connection.transaction():
                         set_context(connection, owner)
                         for _ in range(3):
-                            insert(connection, sealed(owner))
+                            insert(connection, seal(draft(owner), key))
         except Exception as error:
             failed.append(error)
 
