@@ -115,4 +115,5 @@ What was committed after {time} is not in it, and transaction ids go on from the
        loglineos era begin --reason "PITR to {time}"
        loglineos fsck            (against the log outside: it names what is missing)
   3. If fsck finds sealed spans missing: keep the old log as evidence, and begin a new one (another LOG_ORIGIN).
-  4. Switch over: rename the old instance away and {target} to its name, then let the writers go on."""
+  4. Switch over: rename the old instance away and {target} to its name, let the functions sign in
+     to its resource id (docs/runbooks/restore.md), then let the writers go on."""

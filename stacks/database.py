@@ -43,7 +43,7 @@ class DatabaseStack(LedgerStack):
         self._build_secrets(environment)
         primary = self._build_primary(network)
         replica = self._build_replica(network, primary) if environment.read_replica else None
-        self.primary = self._described(primary)
+        self.primary = self._described(primary, environment.database_resource_id)
         self.reports = self._described(replica) if replica else self.primary
         self.primary_instance, self.replica_instance = primary, replica
         self._build_outputs()
@@ -164,12 +164,18 @@ class DatabaseStack(LedgerStack):
         replica.node.add_dependency(*logs)
         return replica
 
-    def _described(self, instance: rds.DatabaseInstance | rds.DatabaseInstanceReadReplica) -> Instance:
+    def _described(
+        self, instance: rds.DatabaseInstance | rds.DatabaseInstanceReadReplica, restored_id: str = ""
+    ) -> Instance:
+        # CloudFormation reads the id of an instance when it makes or changes it. One that took the name of another
+        # has its own, which has to be told; nor would an exported id change while other stacks use it.
         return Instance(
             host=instance.db_instance_endpoint_address,
             port=instance.db_instance_endpoint_port,
             identifier=instance.instance_identifier,
-            resource_id=instance.instance_resource_id if self.environment_settings.database_iam else None,
+            resource_id=(restored_id or instance.instance_resource_id)
+            if self.environment_settings.database_iam
+            else None,
         )
 
     def _build_outputs(self) -> None:

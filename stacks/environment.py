@@ -37,6 +37,9 @@ class Environment:
     protect_data: bool = described("deletion protection; data outlives its stack", False)
     database_tls: bool = described("certificates verified on every connection", True)
     database_iam: bool = described("lambda_exec and readonly sign in by IAM token, not password", True)
+    database_resource_id: str = described(
+        "of a restored primary (docs/runbooks/restore.md); empty: the stack's own", ""
+    )
     rotate_master_days: int = described("days between rotations of the master password; 0 is never", 30)
 
     architecture: str = described("of the functions: arm64 or x86_64", "arm64")

@@ -61,6 +61,10 @@ DATABASE_RULES: list[Rule] = [
         lambda e: e.loader_concurrency + OTHER_CONNECTIONS <= e.max_connections,
         "loader_concurrency {loader_concurrency} and the rest exceed max_connections {max_connections}",
     ),
+    (
+        lambda e: re.fullmatch("(db-[A-Z0-9]+)?", e.database_resource_id) is not None,
+        "database_resource_id {database_resource_id!r} is not RDS's DbiResourceId, which is like db-ABC123",
+    ),
     (lambda e: e.database_tls or not e.database_iam, "database_iam needs database_tls: tokens go over TLS"),
     (
         lambda e: e.name not in REAL or (e.database_tls and e.database_iam),

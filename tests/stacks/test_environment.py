@@ -118,6 +118,7 @@ REFUSED = [
     ({"object_lock_days": "1"}, "object_lock_days needs protect_data"),
     ({"alarm_email": "ops"}, "alarm_email 'ops' is not an address"),
     ({"github_repository": "loglineos"}, "is not like owner/name"),
+    ({"database_resource_id": "loglineos-prod"}, "database_resource_id 'loglineos-prod' is not .*like db-ABC123"),
     ({"log_number": "0"}, "log_number 0 is none: the first log is 1"),
 ]
 

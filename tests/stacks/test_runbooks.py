@@ -92,6 +92,16 @@ def test_every_problem_of_the_manual_has_its_place() -> None:
         assert re.search(rf'^## "?{re.escape(problem.strip(chr(34)))}', Page("troubleshooting").text, re.MULTILINE)
 
 
+def test_the_roles_sign_in_to_a_restored_database_by_its_own_resource_id(tmp_path: Path, properties: Any) -> None:
+    app, environment = in_process("prod", tmp_path, database_resource_id="db-RESTORED1")
+    found = templates(environment, synthesize(app))
+    for part, users in (("functions", {"lambda_exec"}), ("deployment", {"lambda_exec", "readonly"})):
+        allowed = re.findall(r":dbuser:[\w/-]+", str(properties(found[part], "AWS::IAM::Role")))
+        assert {f":dbuser:db-RESTORED1/{user}" for user in users} <= set(allowed)
+    # What is not imported does not stand in the way of the stack that exported it.
+    assert not re.search(r"Primary\w+DbiResourceId", str(found))
+
+
 def test_a_new_log_has_its_own_name_and_place(tmp_path: Path, properties: Any) -> None:
     app, environment = in_process("prod", tmp_path, log_number="2")
     found = templates(environment, synthesize(app))
