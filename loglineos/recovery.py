@@ -69,7 +69,8 @@ class Instance:
     ) -> dict[str, Any]:
         """A new instance with what was committed by then (None: as late as possible).
 
-        It gets the network, parameters, class and sign-in of the source: RDS's defaults are others.
+        It gets the source's settings: RDS's defaults are others. Those that a restore cannot give are set once it is
+        available; without `wait` they are the `left` of the answer, as `modify-db-instance` takes them.
         """
         when: dict[str, Any] = {"RestoreTime": time} if time else {"UseLatestRestorableTime": True}
         with _said(f"{target} cannot be restored"):
@@ -82,8 +83,14 @@ class Instance:
             if wait:
                 waiter = self._rds.get_waiter("db_instance_available")
                 waiter.wait(DBInstanceIdentifier=target, WaiterConfig={"Delay": POLL_S, "MaxAttempts": WAIT_TRIES})
+        left = {"DBInstanceIdentifier": target, **_like_afterwards(described), "ApplyImmediately": True}
+        with _said(f"{target} is restored, but {', '.join(_like_afterwards(described))} cannot be set"):
+            if wait:
+                self._rds.modify_db_instance(**left)
+        with _said(f"{target} cannot be described"):
             (made,) = self._rds.describe_db_instances(DBInstanceIdentifier=target)["DBInstances"]
-        return {"name": target, "status": made["DBInstanceStatus"], "host": made.get("Endpoint", {}).get("Address")}
+        host = made.get("Endpoint", {}).get("Address")
+        return {"name": target, "status": made["DBInstanceStatus"], "host": host, "left": None if wait else left}
 
 
 def _like(described: dict[str, Any]) -> dict[str, Any]:
@@ -99,8 +106,36 @@ def _like(described: dict[str, Any]) -> dict[str, Any]:
         "EnableIAMDatabaseAuthentication": described.get("IAMDatabaseAuthenticationEnabled", False),
         "DeletionProtection": described.get("DeletionProtection", False),
         "CopyTagsToSnapshot": True,
+        "StorageType": described.get("StorageType"),
+        "MaxAllocatedStorage": described.get("MaxAllocatedStorage"),
+        "BackupRetentionPeriod": described.get("BackupRetentionPeriod"),
+        "PreferredBackupWindow": described.get("PreferredBackupWindow"),
+        "AutoMinorVersionUpgrade": described.get("AutoMinorVersionUpgrade"),
+        "CACertificateIdentifier": described.get("CACertificateIdentifier"),
+        "EnableCloudwatchLogsExports": described.get("EnabledCloudwatchLogsExports"),
     }
-    return {name: value for name, value in settings.items() if value not in (None, [])}
+    return _given(settings)
+
+
+def _like_afterwards(described: dict[str, Any]) -> dict[str, Any]:
+    """Settings that RestoreDBInstanceToPointInTime does not take."""
+    watched = bool(described.get("PerformanceInsightsEnabled"))
+    return _given(
+        {
+            "PreferredMaintenanceWindow": described.get("PreferredMaintenanceWindow"),
+            "MonitoringInterval": described.get("MonitoringInterval"),
+            "MonitoringRoleArn": described.get("MonitoringRoleArn"),
+            "EnablePerformanceInsights": watched,
+            "PerformanceInsightsKMSKeyId": described.get("PerformanceInsightsKMSKeyId") if watched else None,
+            "PerformanceInsightsRetentionPeriod": (
+                described.get("PerformanceInsightsRetentionPeriod") if watched else None
+            ),
+        }
+    )
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value not in (None, [], "")}
 
 
 def _snapshot(found: dict[str, Any]) -> dict[str, Any]:

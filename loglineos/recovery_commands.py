@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from datetime import UTC, datetime
 
 import click
@@ -82,6 +84,9 @@ def pitr(time_: str, target: str | None, wait: bool, as_json: bool) -> None:
         output.json({**made, "source": instance.identifier, "time": time_})
         return
     output.line(f"{target} is {made['status']}.")
+    if made["left"]:
+        output.line("Monitoring and maintenance are not as before yet, which `--wait` would do. Once it is available:")
+        output.line(f"  aws rds modify-db-instance --cli-input-json {shlex.quote(json.dumps(made['left']))}")
     output.line(NEXT.format(target=target, time=time_))
 
 

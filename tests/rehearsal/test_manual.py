@@ -27,6 +27,13 @@ from tlog.note import NoteKey
 from tlog.proofs import InclusionProof
 from tlog.tiles import Tree
 
+# What RDS's own restore would leave at its defaults.
+LIKE_THE_SOURCE = (
+    *("DBInstanceClass", "IAMDatabaseAuthenticationEnabled", "MultiAZ", "StorageType", "MaxAllocatedStorage"),
+    *("BackupRetentionPeriod", "PreferredBackupWindow", "PreferredMaintenanceWindow", "CACertificateIdentifier"),
+    *("EnabledCloudwatchLogsExports", "MonitoringInterval", "MonitoringRoleArn", "PerformanceInsightsEnabled"),
+    *("PerformanceInsightsKMSKeyId", "AutoMinorVersionUpgrade"),
+)
 # As the enrolment of an app leaves it.
 APP = {
     "id": "00000000-0000-4000-8000-000000000901",
@@ -132,8 +139,16 @@ def test_loglineos_restores_to_a_point_in_time_within_the_same_network(deployed:
     source, restored = instance(deployed), instance(deployed, "loglineos-again")
     groups = [[one["VpcSecurityGroupId"] for one in each["VpcSecurityGroups"]] for each in (source, restored)]
     assert groups[0] == groups[1] != []
-    for name in ("DBInstanceClass", "IAMDatabaseAuthenticationEnabled", "MultiAZ"):
+    for name in LIKE_THE_SOURCE:
         assert restored[name] == source[name], name
+
+
+def test_what_a_restore_cannot_set_is_named_without_a_wait(deployed: Rehearsal) -> None:
+    said = loglineos(deployed, "pitr", "--time", "latest", "--target", "loglineos-soon")
+    assert '"MonitoringInterval": 60' in said
+    command = next(line for line in said.splitlines() if "modify-db-instance" in line)
+    run(deployed, command.strip())
+    assert all(instance(deployed, "loglineos-soon")[name] == instance(deployed)[name] for name in LIKE_THE_SOURCE)
 
 
 @pytest.mark.parametrize(
