@@ -16,7 +16,7 @@ from tests.rehearsal.runbook_scenarios import SCENARIOS, Scenario
 # Blocks that no test types, by how they begin, and why.
 NOT_TYPED = {
     "bash deploy.sh prod": "minutes of a deployment, which test_story.py does; the scenario puts back what it would",
-    "npx cdk deploy -e": "a replica of the emulator's is its primary: none follows another database",
+    "npx cdk deploy -e": "no replica of the emulator follows another database, and no sign-in is by token there",
     "aws cloudformation detect-stack-drift": "there is no drift in the emulator",
 }
 # It exits 1 for what the pages before broke, such as the day's alerts, as well as for what is broken still.
