@@ -11,7 +11,7 @@ from loglineos.health.finding import Finding, Level, age, size
 
 SEAL_LATE_S: Final = 30 * 60  # sealed every five minutes; the alarm is at half an hour
 SEAL_TOO_LATE_S: Final = 2 * 3_600
-ARCHIVE_LATE_S: Final = 40 * 86_400  # monthly
+ARCHIVE_LATE_S: Final = (365 + 40) * 86_400  # monthly, of what was sealed a year ago
 BACKUP_LATE_S: Final = 26 * 3_600  # nightly; a restorable time is five minutes old on RDS
 STORAGE_WARNING, STORAGE_FAILURE = 0.8, 0.95  # manual 5.3, 10.1
 CONNECTIONS_WARNING, CONNECTIONS_FAILURE = 0.75, 0.9
@@ -45,20 +45,18 @@ def checkpoint(facts: Facts) -> Iterator[Finding]:
 
 
 def archive(facts: Facts) -> Iterator[Finding]:
-    """The last archived range."""
+    """The last archived range, and how old the first is that is none."""
     pulse = facts.section("pulse")
     if not pulse or not pulse["origin"]:
         return
-    last = pulse["archive"]
-    if last is None:
-        yield Finding("archive", "ok", "nothing is archived yet")
-        return
-    seconds = _age(facts, last["at"])
-    said = f"spans up to {last['to']:,}, {age(seconds)} ago"
-    if last["proof"] != "signed":
+    last, waiting = pulse["archive"], pulse.get("unarchived")
+    waits_s = _age(facts, waiting["at"]) if waiting else 0.0
+    said = f"spans up to {last['to']:,}, {age(_age(facts, last['at']))} ago" if last else "nothing is archived yet"
+    if last and last["proof"] != "signed":
         yield Finding("archive", "failure", f"{said}; its span is {last['proof']}", f"`{facts.command} archive verify`")
-    elif seconds > ARCHIVE_LATE_S:
-        yield Finding("archive", "warning", said, f"Run it: `{facts.command} archive`.")
+    elif waits_s > ARCHIVE_LATE_S:
+        yield Finding("archive", "warning", f"{said}; what was sealed {age(waits_s)} ago is not",
+                      f"Run it: `{facts.command} archive`.")  # fmt: skip
     else:
         yield Finding("archive", "ok", said)
 

@@ -12,6 +12,7 @@ from db_migration.archive import run as run_module
 from db_migration.archive.columns import Spans
 from db_migration.archive.parquet import read_file
 from db_migration.archive.source import _ROWS, in_order, rows
+from db_migration.handler import answer
 from ledger.proof import public_key_of, verify
 from ledger.read import BEGINNING, END
 from ledger.span import COLUMNS, Span
@@ -149,3 +150,21 @@ def test_the_ledger_is_read_by_the_index_of_its_order(shared: TestLedger) -> Non
     text = "\n".join(row["QUERY PLAN"] for row in plan)
     assert "Index Scan using ur_order" in text
     assert "Sort" not in text
+
+
+def test_health_is_told_what_is_sealed_and_not_archived(ledger: TestLedger, tmp_path: Path) -> None:
+    archived = Archived(ledger, tmp_path)
+
+    def waiting() -> Any:
+        return answer({"action": "xray", "sections": ["pulse"]}, archived.environment)["xray"]["pulse"]["unarchived"]
+
+    assert waiting() is None
+    archived.append(draft(someone()))
+    archived.seal(JANUARY)
+    archived.append(draft(someone()))
+    archived.seal(FEBRUARY)
+    assert waiting()["at"].startswith("2025-01-15T12:00:00"), "the oldest, not the newest"
+    assert archived.run(days_since(FEBRUARY) + 1)["archived"]
+    assert waiting()["at"].startswith("2025-02-03T00:00:00")
+    assert archived.run(0)["more"] is False
+    assert waiting() is None

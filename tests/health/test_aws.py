@@ -109,8 +109,13 @@ def test_a_kernel_that_this_checkout_has_a_newer_version_of() -> None:
 
 def test_an_archive_that_is_late() -> None:
     last = {"at": (NOW - timedelta(days=50)).isoformat(), "to": 1000, "proof": "signed"}
-    (found,) = keeping.archive(facts(xray={"pulse": {"origin": "o", "archive": last}}))
-    assert (found.level, "`loglineos --env prod archive`" in found.remedy) == ("warning", True)
+    for archived in (last, None):
+        for days, level in ((410, "warning"), (390, "ok"), (None, "ok")):
+            waiting = None if days is None else {"at": (NOW - timedelta(days=days)).isoformat()}
+            pulse = {"origin": "o", "archive": archived, "unarchived": waiting}
+            (found,) = keeping.archive(facts(xray={"pulse": pulse}))
+            late = "`loglineos --env prod archive`" in found.remedy
+            assert (found.level, late) == (level, level == "warning"), (archived, days)
 
 
 def test_figures_for_people() -> None:

@@ -58,6 +58,13 @@ SELECT count(*) AS spans, count(*) FILTER (WHERE entity_type <> 'checkpoint') AS
    WHERE position >= 0 AND (era, xid, position) > (%s, %s::text::xid8, %s)
    ORDER BY era, xid, position LIMIT %s) n
 """
+# The checkpoint that sealed the first spans after a range. Those before it stand in the range, or sealed what is in it.
+_SEALED_AFTER: Final[LiteralString] = """
+SELECT at, (metadata ->> 'size')::bigint AS size FROM ledger.universal_registry
+ WHERE id = %s AND position >= 0 AND (era, xid, position) > (%s, %s::text::xid8, %s)
+   AND (metadata ->> 'size')::bigint > %s
+ ORDER BY era, xid, position LIMIT 1
+"""
 _ROWS: Final[LiteralString] = """
 SELECT DISTINCT ON (id) id, seq, name, entity_type, status, curr_hash, public_key, at
   FROM ledger.universal_registry
@@ -67,7 +74,9 @@ SELECT DISTINCT ON (id) id, seq, name, entity_type, status, curr_hash, public_ke
 
 
 def pulse(reader: Reader, origin: str) -> Section:
-    """Server, newest boot, the agents' boots, whether executions are signed, checkpoint and archive of `origin`."""
+    """Server, newest boot, the agents' boots, whether executions are signed, checkpoint and archive of
+    `origin`, and the first checkpoint of what is `unarchived`."""
+    archive = _latest(reader, "archive", origin, ("from", "to", "count", "digest", "end")) if origin else None
     return {
         "server": {**reader.row(_SERVER), "connect_ms": reader.connected_ms, "latency_ms": reader.latency_ms()},
         "spans": reader.row(_SPANS),
@@ -75,7 +84,8 @@ def pulse(reader: Reader, origin: str) -> Section:
         "agents": reader.rows(_AGENTS, [AGENT_BOOTS]),
         "last_execution": reader.row(_EXECUTION) or None,
         "checkpoint": _checkpoint(reader, origin) if origin else None,
-        "archive": _latest(reader, "archive", origin, ("from", "to", "count", "digest")) if origin else None,
+        "archive": archive,
+        "unarchived": _unarchived(reader, origin, archive) if origin else None,
         "origin": origin,
     }
 
@@ -93,6 +103,13 @@ def _checkpoint(reader: Reader, origin: str) -> Section:
     counted = reader.row(_UNSEALED, [*place, UNSEALED_SHOWN])
     return {"newest": found, "unsealed": counted["spans"], "others": counted["others"],
             "cut": counted["spans"] == UNSEALED_SHOWN}  # fmt: skip
+
+
+def _unarchived(reader: Reader, origin: str, archive: Row | None) -> Row | None:
+    end = Cursor.parse(archive["end"]) if archive and archive.get("end") else BEGINNING
+    size = archive["to"] if archive else 0
+    place = (end.era, str(end.xid), end.position)
+    return reader.row(_SEALED_AFTER, [derived_id("checkpoint", origin), *place, size]) or None
 
 
 def _latest(reader: Reader, kind: str, origin: str, names: tuple[str, ...]) -> Row | None:
