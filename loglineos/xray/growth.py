@@ -13,7 +13,8 @@ GIB = 1024**3
 def growth(
     days: Sequence[Mapping[str, Any]], spans: int, measured: Mapping[str, Any], now: datetime, storage_gb: float | None
 ) -> dict[str, Any]:
-    """`spans_a_day`, `bytes_a_day` and, where the storage is known, `days_until_full`.
+    """`spans_a_day`, `bytes_a_day` and, where the storage is known, `days_until_full`. The
+    storage is what there is once it has grown to its limit.
 
     A day's figure is the median of the complete days (UTC): one import or one quiet week-end does not move it. Of the
     last thirty days and the last seven the larger counts, so that growth which has begun lately is not averaged away.

@@ -20,14 +20,17 @@ def build(facts: Facts, storage_gb: float | None) -> Report:
     if storage_gb is not None:
         instance = {**facts.aws.get("instance", {}), "AllocatedStorage": storage_gb}
         facts = replace(facts, aws={**facts.aws, "instance": instance})
-    storage = facts.aws.get("instance", {}).get("AllocatedStorage")
+    # RDS grows the storage by itself, up to a limit: full is what the limit does not hold.
+    instance = facts.aws.get("instance", {})
+    limit = instance.get("MaxAllocatedStorage")
+    storage = storage_gb or max((one for one in (instance.get("AllocatedStorage"), limit) if one), default=None)
     report: Report = {
         "made_at": facts.now.isoformat(timespec="seconds"),
         "ledger": facts.loader.get("database") or facts.command,
         "loader": facts.loader,
         **facts.xray,
         "growth": _growth(facts, storage),
-        "storage_limit_gb": facts.aws.get("instance", {}).get("MaxAllocatedStorage"),
+        "storage_limit_gb": limit,
         "unused_indexes": unused_indexes(facts),
     }
     report["findings"] = [finding.as_json() for finding in _findings(facts, report)]
@@ -70,8 +73,9 @@ def _findings(facts: Facts, report: Report) -> Iterator[Finding]:
     days = report["growth"].get("days_until_full")
     if days is not None:
         level: Level = "failure" if days < 7 else "warning" if days < 60 else "ok"
+        remedy = 'Raise storage_limit_gb: docs/archive.md, "When the database is full".'
         yield Finding("growth", level, f"full in {days:,} days at {report['growth']['spans_a_day']:,} spans a day",
-                      "" if level == "ok" else "Archive, or give it more storage: manual 10.")  # fmt: skip
+                      "" if level == "ok" else remedy)  # fmt: skip
     yield from _upkeep(facts)
 
 

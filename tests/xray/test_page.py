@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -188,6 +189,18 @@ def test_growth_is_a_days_median_that_one_import_does_not_move(counts: tuple[int
     assert (grown["spans_a_day"], grown["bytes_a_span"], grown["bytes_a_day"]) == (daily, 1000, daily * 1000)
     assert grown["days_until_full"] == (GIB // (daily * 1000) if daily else None)
     assert growth(days(*counts), 10, measured, NOW, None)["days_until_full"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "allocated", "limit", "told"),
+    [(None, 100, 1000, 1000), (None, 100, None, 100), (50, 100, 1000, 50), (None, None, None, None)],
+)
+def test_full_is_what_the_limit_does_not_hold(
+    ward: Ward, given: float | None, allocated: int | None, limit: int | None, told: float | None
+) -> None:
+    instance = {"AllocatedStorage": allocated, "MaxAllocatedStorage": limit}
+    found = replace(gather(ward.backend(), ["spans", "size"], 0), aws={"instance": instance})
+    assert build(found, given)["growth"]["storage_gb"] == told
 
 
 def test_quiet_days_count() -> None:
