@@ -17,6 +17,8 @@ from loglineos.backup.take import Taken, take_backup
 from loglineos.backup.verify import Verified, verify_backup
 from loglineos.direct import direct_target
 from loglineos.errors import CommandFailed
+from loglineos.health.finding import FSCK
+from loglineos.local.stack import LocalStack
 from loglineos.log_location import note_keys
 from loglineos.output import Output
 from tlog.checkpoint import open_checkpoint
@@ -144,6 +146,8 @@ def restore(folder: Path, with_findings: bool, as_json: bool) -> None:
 
     Everything is proved while it is loaded, in one transaction: all of it, or nothing. Then the next era begins.
     """
+    if LocalStack().database_url is None:
+        raise click.UsageError("a backup is restored into an empty database: set DATABASE_URL to it (docs/backup.md)")
     output, target = Output(as_json), direct_target(None)
     with output.progress("Restoring", "spans") as tell:
         restored = restore_backup(folder, target, tell=tell, with_findings=with_findings)
@@ -160,9 +164,12 @@ def restore(folder: Path, with_findings: bool, as_json: bool) -> None:
     if found.count:
         raise CommandFailed(
             f"everything is loaded, and {found.count:,} finding{'s' if found.count > 1 else ''} with it: keep the list,"
-            " run `loglineos fsck`, and go on with docs/runbooks/tampering.md before clients come in"
+            f" run {FSCK}, and go on with docs/runbooks/tampering.md before clients come in"
         )
-    output.line("Next: `loglineos seed`, which should append nothing; `loglineos fsck`; then let clients in.")
+    output.line(
+        "Next: `TRUSTED_ROW_KEYS=KEYS loglineos seed`, with the lost deployment's keys, or none where rows are not"
+        f" signed; it should append nothing. Then {FSCK}. Then let clients in."
+    )
 
 
 def described_restore(restored: Restored) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def show(log: str | None, out: Path | None, as_json: bool) -> None:
     Keep the key, and now and then a checkpoint, outside of what it seals: `fsck` and `verify` ask for them.
     """
     output, backend = Output(as_json), choose_backend() if log is None else None
-    storage = log_storage(backend or choose_backend(), log)
+    storage = log_storage(backend, log)
     noted = newest_in(storage)
     if out is not None:
         out.write_bytes(noted.note.encode())
@@ -97,7 +97,7 @@ def show(log: str | None, out: Path | None, as_json: bool) -> None:
 def list_command(log: str | None, limit: int, as_json: bool) -> None:
     """List the newest checkpoints of the log, the largest first."""
     output = Output(as_json)
-    found = newest_of(log_storage(choose_backend(), log), limit)
+    found = newest_of(log_storage(choose_backend() if log is None else None, log), limit)
     if as_json:
         output.json({"checkpoints": [{**one.as_json(), "note": one.note} for one in found]})
     else:
@@ -118,7 +118,7 @@ def consistency(old: int, new: int, out: Path | None, log: str | None, as_json: 
     if old > new:
         raise click.BadParameter(f"expected the size of a checkpoint from {old} on", param_hint="NEW")
     output = Output(as_json)
-    proof = prove_consistency(log_storage(choose_backend(), log), old, new)
+    proof = prove_consistency(log_storage(choose_backend() if log is None else None, log), old, new)
     if out is not None:
         out.write_text(str(proof))
     if as_json:

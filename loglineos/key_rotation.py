@@ -77,7 +77,11 @@ def rotate(use: Use, new: str, signer: Path | None, rows: Path, as_json: bool) -
     if places.known(use)[public]["retired_at"]:
         raise CommandFailed(f"{public} is retired: make another with `loglineos keys new --use {use}`")
     where = places.put(use, key)
-    after = f"`loglineos keys list` shows both; when nothing signs with it any more: `keys retire {current}`"
+    by = f" --key {signer}" if signer else ""
+    after = (
+        "`loglineos keys list` shows both. When nothing signs with the old one any more: `loglineos checkpoint`, then"
+        f" `loglineos keys retire {current} --from-size now{by}`"
+    )
     Step("in force", f"{where} holds the new key. {WARM}.", after).show(output, public_key=public)
 
 

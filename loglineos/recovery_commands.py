@@ -115,10 +115,11 @@ def _time(text: str, window: Window, identifier: str) -> datetime | None:
 
 NEXT = """
 What was committed after {time} is not in it, and transaction ids go on from there. Next (docs/backup.md):
-  1. Stop the writers: reserved concurrency 0 for the loader.
+  1. Stop the writers and the notary: reserved concurrency 0 for the loader, and the rules off that boot and seal
+     (docs/runbooks/restore.md, step 1).
   2. Through a tunnel to {target}, with DATABASE_URL at its local end:
        loglineos era begin --reason "PITR to {time}"
-       loglineos fsck            (against the log outside: it names what is missing)
-  3. If fsck finds sealed spans missing: keep the old log as evidence, and begin a new one (another LOG_ORIGIN).
+       loglineos fsck --key KEY --log LOG    (both as `checkpoint show` printed them: it names what is missing)
+  3. If fsck finds sealed spans missing: keep the old log as evidence, and deploy with the next log_number.
   4. Switch over: rename the old instance away and {target} to its name, let the functions sign in
      to its resource id (docs/runbooks/restore.md), then let the writers go on."""

@@ -39,7 +39,7 @@ class NoteKey:
     @classmethod
     def parse(cls, text: str, field: str = "key") -> NoteKey:
         """The key from its text. Raises InvalidInput."""
-        expected = "a verification key such as loglineos-prod+1a2b3c4d+AX…: `loglineos keys list` prints it"
+        expected = "a verification key such as loglineos-prod+1a2b3c4d+AX…, as `loglineos checkpoint show` prints it"
         parts = text.strip().split("+", 2)
         try:
             name, key_id, raw = parts[0], bytes.fromhex(parts[1]), base64.b64decode(parts[2], validate=True)

@@ -153,9 +153,11 @@ def read_chain(folder: Path) -> list[Backup]:
         BackupFailed: there is none.
         BackupDamaged: names the manifest that is missing, not one, or not the one that the next one follows.
     """
+    if not folder.is_dir():
+        raise BackupFailed(f"there is no folder {folder}: name the one that `loglineos backup` wrote")
     names = manifests_in(folder)
     if not names:
-        raise BackupFailed(f"there is no backup in {folder}: `loglineos backup {folder}` makes one")
+        raise BackupFailed(f"there is no backup in {folder}: name the folder that `loglineos backup` wrote")
     chain: list[Backup] = []
     for name in names:
         backup = _read(folder / name)

@@ -50,6 +50,8 @@ def take_backup(folder: Path, target: Target, *, incremental: bool, tell: Callab
         BackupDamaged: the backup that an incremental one would follow is not whole.
         LedgerUnavailable, QueryFailed
     """
+    if incremental:
+        read_chain(folder)  # before anything is made there
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with only_writer(folder):
         before = _chain(folder, incremental)

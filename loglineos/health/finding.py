@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 Level = Literal["ok", "unknown", "warning", "failure"]
+FSCK: Final = "`loglineos fsck --key KEY --log LOG`, with key and log as `checkpoint show` printed them"
 LEVELS: Final[tuple[Level, ...]] = ("ok", "unknown", "warning", "failure")
 
 

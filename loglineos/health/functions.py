@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from loglineos.health.facts import Facts
-from loglineos.health.finding import LEVELS, Finding, Level, age
+from loglineos.health.finding import FSCK, LEVELS, Finding, Level, age
 
 SLOW_MS: Final = 100.0
 LAG_S: Final = 60.0
@@ -141,7 +141,7 @@ def _mend(one: dict[str, Any]) -> str:
     if one["kind"] == "trigger" and one["what"] == "enabled":
         how = {"always": "ENABLE ALWAYS", "on": "ENABLE"}.get(one["expected"], "ENABLE")
         return (f"As the owner: ALTER TABLE {table} {how} TRIGGER {thing}. Then find out who turned it off, and run"
-                " `loglineos fsck`: spans may have been changed meanwhile.")  # fmt: skip
+                f" {FSCK}: spans may have been changed meanwhile.")  # fmt: skip
     if one["what"] in ("row_security", "forced"):
         how = "FORCE" if one["what"] == "forced" else "ENABLE"
         return f"As the owner: ALTER TABLE {table} {how} ROW LEVEL SECURITY. Tenants may have read each other's spans."

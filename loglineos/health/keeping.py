@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from loglineos.health.facts import Facts
-from loglineos.health.finding import Finding, Level, age, size
+from loglineos.health.finding import FSCK, Finding, Level, age, size
 
 SEAL_LATE_S: Final = 30 * 60  # sealed every five minutes; the alarm is at half an hour
 SEAL_TOO_LATE_S: Final = 2 * 3_600
@@ -36,7 +36,7 @@ def checkpoint(facts: Facts) -> Iterator[Finding]:
     said = f"size {newest['size']:,}, {age(seconds)} ago; {lag}"
     if newest["proof"] != "signed":
         yield Finding("checkpoint", "failure", f"{said}; it is {newest['proof']}",
-                      f"Compare with the log outside the database: `{facts.command} fsck`.")  # fmt: skip
+                      f"Compare with the log outside the database: {FSCK}.")  # fmt: skip
     elif others and seconds > SEAL_TOO_LATE_S:
         yield Finding("checkpoint", "failure", said, f"{seal} If it refuses, its sentence says why.")
     else:

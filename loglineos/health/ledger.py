@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.ids import MANIFEST_ID
 from loglineos.health.facts import Facts
-from loglineos.health.finding import Finding
+from loglineos.health.finding import FSCK, Finding
 
 
 def manifest(facts: Facts) -> Iterator[Finding]:
@@ -15,7 +15,7 @@ def manifest(facts: Facts) -> Iterator[Finding]:
     if "manifest" not in facts.loader:
         if not facts.unreachable:
             yield Finding("manifest", "failure", facts.problems.get("stage0-loader", "it was not told"),
-                          f"Seed it again: `{facts.command} seed`; if it was changed: `loglineos fsck`.")  # fmt: skip
+                          f"Seed it again: `{facts.command} seed`; if it was changed: {FSCK}.")  # fmt: skip
         return
     found = {**facts.loader["manifest"], "id": str(MANIFEST_ID)}
     yield _row(facts, "manifest", found)

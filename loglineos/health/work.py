@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from loglineos.health.facts import Facts
-from loglineos.health.finding import Finding, Level, age
+from loglineos.health.finding import FSCK, Finding, Level, age
 
 NO_BOOT_S: Final = 15 * 60  # as the alarm no-boot
 AGENT_LATE_S: Final = 5 * 60  # booted every minute
@@ -132,7 +132,7 @@ def alerts(facts: Facts) -> Iterator[Finding]:
         yield Finding(f"{kind} of the day", "failure" if level == "failure" else "warning",
                       f"{one['spans']}, the newest: {one['newest_says']}",
                       _shown(facts, one["newest_id"])
-                      + ("; then `loglineos fsck`." if level == "failure" else "."))  # fmt: skip
+                      + (f"; then {FSCK}." if level == "failure" else "."))  # fmt: skip
     if not by_type:
         yield Finding("alerts of the day", "ok", "no security_alert, error_report or policy_error in the last 24 h")
 

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from loglineos.health import ledger
-from loglineos.health.finding import Finding
+from loglineos.health.finding import FSCK, Finding
 from loglineos.routine.access import database_users
 from loglineos.routine.others import USAGE, Ended
 from loglineos.routine.task import Outcome, Round, checked
@@ -16,7 +16,7 @@ DRILL_S: Final = 30 * 60.0
 FSCK_S: Final = 60 * 60.0
 # What a command says that reads the database itself, where only a tunnel leads to it.
 TUNNEL: Final = "set DATABASE_URL"
-BY_HAND: Final = "`loglineos fsck --key KEY` on a machine that reaches the database, with the log's key as you keep it"
+BY_HAND: Final = f"on a machine that reaches the database: {FSCK}"
 UNDONE: Final = {
     "Missing option '--key'": "set LOGLINEOS_LOG_KEY to the log's key as you keep it outside, and run this again",
     "give it by --log": "set LOGLINEOS_LOG to where the log is, as you keep it outside, and run this again",
@@ -93,7 +93,7 @@ def _recomputed(ended: Ended) -> Finding:
         return Finding("fsck", "ok", said)
     found = report.get("findings") or [{"message": ended.last}]
     said = f"{report.get('finding_count', 1)} findings, the first: {found[0].get('message')}"
-    return Finding("fsck", "failure", said, "`loglineos fsck` names all; then docs/runbooks/tampering.md.")
+    return Finding("fsck", "failure", said, f"{FSCK}, names all; then docs/runbooks/tampering.md.")
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from loglineos.health import functions, keeping, ledger, work
 from loglineos.health.facts import Facts
-from loglineos.health.finding import Finding, Level
+from loglineos.health.finding import FSCK, Finding, Level
 from loglineos.xray.growth import growth
 
 Report = dict[str, Any]
@@ -67,7 +67,7 @@ def _findings(facts: Facts, report: Report) -> Iterator[Finding]:
     checked = facts.section("integrity")
     for one in checked.get("first_broken", []):
         yield Finding("integrity", "failure", f"span {one['id']} seq {one['seq']}: {one['reason']}",
-                      "Compare with the log outside the database: `loglineos fsck`.")  # fmt: skip
+                      f"Compare with the log outside the database: {FSCK}.")  # fmt: skip
     if checked and not checked["broken"]:
         yield Finding("integrity", "ok", f"the newest {checked['checked']:,} spans are what their hashes say")
     days = report["growth"].get("days_until_full")

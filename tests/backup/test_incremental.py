@@ -94,7 +94,7 @@ def test_one_of_two_that_are_begun_at_once_is_refused(ledger: TestLedger, tmp_pa
 
 
 def test_an_incremental_one_needs_a_full_one_and_a_full_one_a_new_folder(ledger: TestLedger, tmp_path: Path) -> None:
-    with pytest.raises(BackupFailed, match="there is no backup in"):
+    with pytest.raises(BackupFailed, match="there is no folder"):
         take(ledger, tmp_path / "x", incremental=True)
     take(ledger, tmp_path / "x")
     with pytest.raises(BackupFailed, match="add to it with --incremental, or name a new folder"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from nacl.signing import SigningKey
 
 from tests.cli.conftest import Shell
+from tlog.checkpoint import Checkpoint
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
@@ -44,3 +46,29 @@ def test_a_bucket_that_does_not_answer(visitor: Shell) -> None:
     done = visitor.run("checkpoint", "show", "--log", "s3://nobucket/log", **gone)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: s3://nobucket/log: Could not connect to the endpoint URL")
+
+
+def test_a_copy_of_a_log_needs_neither_stack_nor_database(visitor: Shell) -> None:
+    note = Checkpoint("a-log", 7, b"r" * 32).sign(SigningKey(b"checkpoint key of this test !!!!"))
+    copy = visitor.folder / "copy"
+    (copy / "checkpoints").mkdir(parents=True)
+    for name in ("checkpoint", f"checkpoints/{7:020}"):
+        (copy / name).write_text(note)
+    shown = visitor.run("checkpoint", "show", "--log", "copy", DATABASE_URL="")
+    assert (shown.returncode, "size    7" in shown.stdout) == (0, True), shown.stderr
+    listed = visitor.run("checkpoint", "list", "--log", "copy", DATABASE_URL="")
+    assert (listed.returncode, listed.stdout.splitlines()[1:]) == (0, [f"7\t{(b'r' * 32).hex()}"]), listed.stderr
+
+
+def test_a_backup_that_is_not_there(visitor: Shell) -> None:
+    for words in (("backup", "none", "--incremental"), ("restore", "none"), ("backup", "verify", "none")):
+        done = visitor.run(*words)
+        assert (done.returncode, done.stderr) == (
+            1, "Error: there is no folder none: name the one that `loglineos backup` wrote\n"
+        )  # fmt: skip
+    assert not (visitor.folder / "none").exists()
+
+
+def test_a_backup_is_restored_into_a_database_that_is_named(visitor: Shell) -> None:
+    done = visitor.run("restore", "none", DATABASE_URL="")
+    assert (done.returncode, "set DATABASE_URL to it" in done.stderr) == (2, True)

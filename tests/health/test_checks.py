@@ -198,7 +198,7 @@ def test_a_checkpoint_that_is_old_or_forged(ward: Ward) -> None:
           ENABLE ALWAYS TRIGGER ur_guard_insert"""
     with broken(ward, forged, forged):
         found = ward.find("checkpoint")
-        assert (found.level, "`loglineos fsck`" in found.remedy) == ("failure", True), found
+        assert (found.level, "`loglineos fsck --key KEY --log LOG`" in found.remedy) == ("failure", True), found
 
 
 def test_a_replica_that_follows_the_database_before_a_restore(ward: Ward) -> None:

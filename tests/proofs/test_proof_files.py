@@ -86,6 +86,18 @@ def test_a_key_that_is_none() -> None:
     assert "Invalid value for --key: a verification key such as" in result.output
 
 
+def test_without_a_key_it_says_what_prints_it() -> None:
+    result = CliRunner().invoke(verify_command, [str(HERE / "good.checkpoint")], env={"LOGLINEOS_LOG_KEY": ""})
+    assert result.exit_code == 2
+    assert "Missing option '--key'" in result.output
+    assert "as `loglineos checkpoint show` prints it" in result.output
+
+
+def test_a_file_of_keys_that_is_not_there_is_named() -> None:
+    result = CliRunner().invoke(verify_command, [str(HERE / "good.checkpoint"), "--key", "nowhere.key"])
+    assert (result.exit_code, "there is no file nowhere.key" in result.output) == (2, True)
+
+
 def test_a_proof_of_consistency_needs_the_older_checkpoint() -> None:
     file = str(HERE / "good.consistency")
     result = CliRunner().invoke(verify_command, [file, "--key", str(HERE / "good.key")])
