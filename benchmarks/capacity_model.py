@@ -13,9 +13,11 @@ from typing import Any, Final
 from benchmarks import prices
 from benchmarks.needs import (
     ARCHIVE_S,
+    ARCHIVED_A_SECOND,
+    BACKUP_S,
     DAY_S,
-    LOADER_MB,
     MEMORY_FOR_PAGES,
+    RESTORE_S,
     STORAGE_USED,
     Costs,
     Load,
@@ -112,7 +114,8 @@ def needed(costs: Costs, loads: Sequence[Load]) -> str:
     """What each load needs, and what it costs in prod's shape."""
     prod = environment("prod")
     all_needs = [Needs(load, costs) for load in loads]
-    bills = [bill(prod, each.instance or CLASSES[-1], each.storage_gb, each) for each in all_needs]
+    names = bill(prod, CLASSES[0], 0, all_needs[0])
+    bills = [bill(prod, each.instance, each.storage_gb, each) if each.instance else None for each in all_needs]
 
     def row(name: str, of: Callable[[Needs], str]) -> list[str]:
         return [name, *(of(each) for each in all_needs)]
@@ -124,12 +127,12 @@ def needed(costs: Costs, loads: Sequence[Load]) -> str:
         row("a week of spans, to be found in memory", lambda n: f"{short(n.hot_bytes / GB)} GB"),
         row("PostgreSQL's CPU, mean", lambda n: f"{_two(n.vcpus)} vCPU"),
         row("I/O a second, peak", lambda n: short(n.iops)),
-        row("**instance class**", lambda n: n.instance.name if n.instance else "none: see below"),
+        row("**instance class**", lambda n: n.instance.name if n.instance else f"larger than {CLASSES[-1].name}"),
         row("loader concurrency", lambda n: str(n.concurrency)),
         row("connections", lambda n: str(n.connections)),
     ]
-    rows += [[f"{name}, $ a month", *(_two(each[name]) for each in bills)] for name in bills[0]]
-    rows += [["**all, $ a month**", *(f"**{_two(sum(each.values()))}**" for each in bills)]]
+    rows += [[f"{name}, $ a month", *(_two(each[name]) if each else "–" for each in bills)] for name in names]
+    rows += [["**all, $ a month**", *(f"**{_two(sum(each.values()))}**" if each else "–" for each in bills)]]
     aurora = [on_aurora(each) for each in all_needs]
     rows += [["Aurora instead of instances and storage", *("–" if each is None else _two(each) for each in aurora)]]
     return table(["", *(f"{spans(load.spans)} in {load.days} days" for load in loads)], rows)
@@ -147,8 +150,10 @@ def handled(costs: Costs, loads: Sequence[Load]) -> str:
 
     out, verify = costs.bulk("copy_out"), costs.bulk("read_and_verify")
     rows = [
-        row("copy all spans out (backup)", out, costs.table_bytes),
-        row("copy them in, build all indexes (restore)", costs.bulk("copy_in", "index"), 2 * costs.bytes_per_span),
+        row("`backup`: copy, hash, compress", BACKUP_S, costs.table_bytes),
+        row("`restore`: load, prove, build all indexes", RESTORE_S, 2 * costs.bytes_per_span),
+        row("a binary `COPY` of all spans, alone", out, costs.table_bytes),
+        row("copy them in and build all indexes, alone", costs.bulk("copy_in", "index"), 2 * costs.bytes_per_span),
         row("check every hash and signature (fsck), 2 cores", verify, costs.table_bytes, 2),
         row("the same, 16 cores", verify, costs.table_bytes, 16),
         row("freeze all (`VACUUM FREEZE`)", costs.bulk("vacuum_freeze"), 2 * costs.table_bytes),
@@ -172,7 +177,6 @@ def limits(costs: Costs) -> str:
     executions = float(use["executions_per_use"])
     requests = use["weights"]["request"] / sum(use["weights"].values())
     places = prices.ACCOUNT_CONCURRENCY - 100  # that AWS keeps unreserved
-    archive = ARCHIVE_S / costs.bulk("read_and_hash") * 1e6 * LOADER_MB / prices.LAMBDA_VCPU_MB
 
     def rate(uses_a_second: float) -> str:
         spans_a_year = uses_a_second * costs.spans_per_use * YEAR_S
@@ -191,7 +195,7 @@ def limits(costs: Costs) -> str:
         ),
         f"{places} places of Lambda, an account's": rate(places / costs.seconds_per_use),
         f"{prices.GP3_IOPS} IOPS of gp3": rate(prices.GP3_IOPS / costs.iops_per_use),
-        "what one run of 15 minutes at 512 MB reads and hashes": f"{spans(archive)} spans",
+        f"what one run of {ARCHIVE_S / 60:.0f} minutes archives": f"{spans(ARCHIVE_S * ARCHIVED_A_SECOND)} spans",
         f"prod's {prod.storage_limit_gb} GB, 80 % full": size(prod.storage_limit_gb * GB * STORAGE_USED),
         "32 TiB of one PostgreSQL table": size(prices.TABLE_MAX_BYTES, costs.heap_bytes),
         "64 TiB of RDS, 80 % full": size(prices.RDS_MAX_BYTES * STORAGE_USED),
@@ -276,6 +280,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             load = Load(given.spans, given.days, given.peak)
         except ValueError as error:
             parser.error(str(error))
+        if given.spans > costs.most_spans:
+            parser.error(
+                f"{spans(given.spans)} spans are more than one ledger can hold on RDS, which are"
+                f' {spans(costs.most_spans)}: see "Where each limit is met" in docs/capacity.md'
+            )
         print(needed(costs, [load]))
     elif given.write:
         PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), tables(costs)), encoding="utf-8")

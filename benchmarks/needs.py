@@ -34,7 +34,11 @@ CPU_AT_PEAK: Final = 0.6
 STORAGE_USED: Final = 0.8  # the alarm's threshold (manual 5.3)
 AGENT_S: Final = 20.0  # that agent and worker take of a minute
 AGENT_SPANS: Final = 1000  # that the agent shows a policy in a minute
-ARCHIVE_S: Final = 900.0  # of a function, at most
+# What these commands take, of the side that takes longer, in seconds of CPU for a million spans: docs/backup.md.
+BACKUP_S: Final = 25.0
+RESTORE_S: Final = 190.0
+ARCHIVE_S: Final = 720.0  # of a run, in db-deploy, which has a whole vCPU
+ARCHIVED_A_SECOND: Final = 10_000  # there: docs/archive.md
 OPERATIONS: Final = {
     "store": "boot store", "search": "boot search", "prompt": "boot prompt",
     "run": "boot run", "request": "request", "note": "append",
@@ -76,6 +80,12 @@ class Costs:
     def table_bytes(self) -> float:
         """In the table, with what was too long for its rows."""
         return self.heap_bytes + float(self.figures["bytes_per_span"]["toast"])
+
+    @property
+    def most_spans(self) -> int:
+        """That a ledger on RDS can hold: by PostgreSQL's largest table, or by RDS's storage with the alarm quiet."""
+        by_storage = prices.RDS_MAX_BYTES * STORAGE_USED / self.bytes_per_span
+        return int(min(prices.TABLE_MAX_BYTES / self.heap_bytes, by_storage))
 
     @property
     def archived_bytes(self) -> float:

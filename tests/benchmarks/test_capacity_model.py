@@ -11,10 +11,25 @@ import pytest
 
 from benchmarks import prices
 from benchmarks.capacity_model import PAGE, SIZES, duration, environment, main, placed, short, spans, tables
-from benchmarks.needs import LLM_S, LLM_SHARE, WAIT_MS, Costs, Load, Needs, bill, on_aurora
+from benchmarks.needs import (
+    ARCHIVE_S,
+    ARCHIVED_A_SECOND,
+    BACKUP_S,
+    LLM_S,
+    LLM_SHARE,
+    RESTORE_S,
+    WAIT_MS,
+    Costs,
+    Load,
+    Needs,
+    bill,
+    on_aurora,
+)
 from benchmarks.prices import CLASSES, GB
+from db_migration.event import Archive
 
-DEPLOY = Path(__file__).parent.parent.parent / "docs" / "deploy.md"
+PAGES = Path(__file__).parent.parent.parent / "docs"
+DOCS = {name: (PAGES / name).read_text(encoding="utf-8") for name in ("deploy.md", "backup.md", "archive.md")}
 COSTS = Costs.measured()
 
 
@@ -127,7 +142,7 @@ def test_senseless_loads_are_refused(given: tuple[int, int, float]) -> None:
 
 @pytest.mark.parametrize(("name", "column"), [("dev", 1), ("staging", 2), ("prod", 3)])
 def test_quiet_bill_is_that_of_the_deployment_page(name: str, column: int) -> None:
-    about = re.search(r"^\| \*\*about\*\* \|.*$", DEPLOY.read_text(encoding="utf-8"), re.MULTILINE)
+    about = re.search(r"^\| \*\*about\*\* \|.*$", DOCS["deploy.md"], re.MULTILINE)
     assert about is not None
     told = float(about[0].split("|")[1 + column].strip(" *"))
     deployed = environment(name)
@@ -149,6 +164,38 @@ def test_numbers_are_said_as_people_say_them() -> None:
     assert [duration(value) for value in (45, 600, 7200, 86_400 * 9, 86_400 * 365 * 6)] == [
         "45 s", "10 min", "2.0 h", "9.0 days", "6.0 years",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("step", "seconds"), [("backup", BACKUP_S), ("restore", RESTORE_S)])
+def test_backup_and_restore_take_what_their_page_has_measured(step: str, seconds: float) -> None:
+    """There for 200,000 spans; program and PostgreSQL work beside each other."""
+    (row,) = re.findall(rf"^\| `{step}`(?: \(.*?\))? \| (\d+) s \| (\d+) s", DOCS["backup.md"], re.MULTILINE)
+    assert max(map(int, row)) * 5 == seconds
+
+
+def test_a_run_of_the_archive_is_that_of_its_page_and_its_function() -> None:
+    assert Archive.model_fields["seconds"].default == ARCHIVE_S
+    (million,) = re.findall(r"(\d+) million in a run", DOCS["archive.md"])
+    assert int(million) == int(ARCHIVE_S * ARCHIVED_A_SECOND / 1e6)
+
+
+def test_command_refuses_more_than_a_ledger_can_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    most = COSTS.most_spans
+    assert most * COSTS.heap_bytes <= prices.TABLE_MAX_BYTES
+    assert most * COSTS.bytes_per_span <= prices.RDS_MAX_BYTES
+    with pytest.raises(SystemExit) as ended:
+        main(["--spans", "200000000000"])
+    assert ended.value.code == 2
+    assert "200 B spans are more than one ledger can hold on RDS, which are 30 B" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_no_class_no_bill(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--spans", str(COSTS.most_spans)])
+    said = capsys.readouterr().out
+    assert "| larger than db.r7g.8xlarge |" in said
+    assert "| **all, $ a month** | – |" in said
 
 
 def test_page_without_a_place_is_refused() -> None:
