@@ -76,6 +76,7 @@ def _show(output: Output, report: Report, log: Storage) -> None:
                 "checkpoints": report.checkpoints,
                 "signatures": report.signatures,
                 "finding_count": report.count,
+                "counts": report.counts,
                 "findings": [finding.as_json() for finding in found],
             }
         )
@@ -98,5 +99,5 @@ def _show(output: Output, report: Report, log: Storage) -> None:
     if report.count > SHOWN:
         output.line(f"  … and {report.count - SHOWN} more: --json has up to {len(found)} of them")
     for kind in dict.fromkeys(finding.kind for finding in found):
-        output.line(f"{kind}: {KINDS[kind]}.")
+        output.line(f"{kind} ({report.counts[kind]}): {KINDS[kind]}.")
     output.line("What to do: docs/runbooks/tampering.md.")

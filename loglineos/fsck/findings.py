@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ledger.read import Cursor
 
-MAX_KEPT: Final = 10_000  # of one run; beyond it they are counted
+MAX_KEPT: Final = 2_000  # of one kind, so that a flood of one hides no other; beyond it they are counted
 
 # kind: what it means, for the documentation and for whoever reads a finding for the first time.
 KINDS: Final[Mapping[str, str]] = {
@@ -65,7 +65,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What was looked at, and what is wrong: nothing where `count` is 0.
+    """What was looked at, and what is wrong: nothing where `count` is 0. `counts` is that by kind.
 
     `sealed` is the size of the largest checkpoint, `proved` of the largest whose root the ledger's spans lead to.
     """
@@ -77,8 +77,13 @@ class Report:
     checkpoints: int = 0
     signatures: dict[str, int] = field(default_factory=dict)
     found: list[Finding] = field(default_factory=list)
-    count: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     _at: dict[tuple[str, str | None], int] = field(default_factory=dict, repr=False)
+
+    @property
+    def count(self) -> int:
+        """Of all findings, those that were only counted among them."""
+        return sum(self.counts.values())
 
     def add(self, *findings: Finding) -> None:
         """Keep what was found; a flood of it is only counted. What is said twice of a span is one finding."""
@@ -88,8 +93,8 @@ class Report:
                 if self.found[known].index is None:
                     self.found[known] = replace(self.found[known], index=finding.index)
                 continue
-            self.count += 1
-            if len(self.found) < MAX_KEPT:
+            self.counts[finding.kind] = self.counts.get(finding.kind, 0) + 1
+            if self.counts[finding.kind] <= MAX_KEPT:
                 self._at[finding.kind, finding.span] = len(self.found)
                 self.found.append(finding)
 

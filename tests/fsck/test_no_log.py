@@ -34,7 +34,7 @@ def test_a_log_that_is_gone_though_a_checkpoint_is_at_hand(sealed: Sealed, tmp_p
 def test_the_command_names_it(lived: Sealed, tmp_path: Path) -> None:
     code, said, _ = fsck(lived.ledger, tmp_path, "--log", str(tmp_path / "nowhere"))
     assert (code, "Nothing is wrong" in said) == (1, False)
-    assert "log_missing: there is no log at this place" in said
+    assert "log_missing (1): there is no log at this place" in said
 
 
 def test_the_command_does_not_guess_where_the_log_is(lived: Sealed, tmp_path: Path) -> None:
