@@ -157,10 +157,19 @@ def _require_signer(places: KeyPlaces, row_key: SigningKey | None, retiring: str
 @click.argument("public")
 @click.option("--from-size", required=True, metavar="SIZE|now", help="The last checkpoint up to which it counts.")
 @click.option("--compromised", is_flag=True, help="Also if spans that it signed later will not count any more.")
+@click.option("--forsake-log", is_flag=True, help="Also if its log can then not be rebuilt or archived, for ever.")
 @SIGNER
 @ROWS_OPTION
 @json_option
-def retire(public: str, from_size: str, compromised: bool, signer: Path | None, rows: Path, as_json: bool) -> None:
+def retire(
+    public: str,
+    from_size: str,
+    compromised: bool,
+    forsake_log: bool,
+    signer: Path | None,
+    rows: Path,
+    as_json: bool,
+) -> None:
     """End a key: what it signs later does not count.
 
     Its signatures count up to the checkpoint of that size, and no further; from size 0 on: none of them.
@@ -176,6 +185,13 @@ def retire(public: str, from_size: str, compromised: bool, signer: Path | None, 
     if known and Retirement.model_validate(known).end <= place.end:
         Step("retired", f"{public} is retired from size {known['size']} on.").show(output, public_key=public)
         return
+    if found["of_log"] and not forsake_log:
+        raise CommandFailed(
+            f"{found['of_log']} checkpoint and archive spans behind checkpoint size {place.size} are signed by this"
+            " key: without them the log can be neither rebuilt nor archived any more, and no retirement is ever taken"
+            " back. Retire it from a checkpoint that the key in force has signed: append a span, `loglineos"
+            " checkpoint`, then --from-size now. --forsake-log does it all the same: for a log that you end"
+        )
     if found["later"] and not compromised:
         raise CommandFailed(
             f"{found['later']} spans after checkpoint size {place.size} are signed by this key and would not count any"

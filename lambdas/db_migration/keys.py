@@ -50,6 +50,11 @@ SELECT count(*) AS spans FROM (
   ORDER BY era, xid, position LIMIT %s
 ) later WHERE public_key = %s
 """
+# Behind the place, of the log's own spans.
+_OF_LOG: Final[LiteralString] = """
+SELECT count(*) AS spans FROM ledger.universal_registry
+WHERE id = ANY(%s) AND (era, xid, position) > (%s, %s::text::xid8, %s) AND public_key = %s
+"""
 
 
 def log_key(environment: Mapping[str, str]) -> NoteKey | None:
@@ -106,16 +111,19 @@ def show_retirement(
 ) -> dict[str, Any]:
     """From which checkpoint on a key would be retired, and how many spans that it signed later would not count.
 
-    `from_size` None: the newest checkpoint. 0: all of its signatures are taken back. At most 100,000 are looked at.
+    `from_size` None: the newest checkpoint. 0: all of its signatures are taken back. At most 100,000 are looked at;
+    `of_log`, how many of the log's own spans are among them, is counted over all.
 
     Raises:
         InvalidInput: there is no checkpoint of that size.
         VerificationFailed: its span is not as it was signed.
     """
     place = NOTHING_COUNTS if from_size == 0 else _checkpoint(connection, environment, from_size)
-    end = place.end
-    (later,) = connection.execute(_LATER, [end.era, str(end.xid), end.position, COUNTED, public_key]).fetchall()
-    return {"retired_at": place.as_json(), "later": later["spans"]}
+    end = [place.end.era, str(place.end.xid), place.end.position]
+    (later,) = connection.execute(_LATER, [*end, COUNTED, public_key]).fetchall()
+    log = [derived_id(kind, environment.get("LOG_ORIGIN", "")) for kind in ("checkpoint", "archive")]
+    (of_log,) = connection.execute(_OF_LOG, [log, *end, public_key]).fetchall()
+    return {"retired_at": place.as_json(), "later": later["spans"], "of_log": of_log["spans"]}
 
 
 def _checkpoint(connection: Connection, environment: Mapping[str, str], size: int | None) -> Retirement:

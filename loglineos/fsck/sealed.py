@@ -38,7 +38,7 @@ def open_all(notes: Sequence[tuple[str, str]], keys: Sequence[NoteKey], found: F
         try:
             opened.append(Signed(open_checkpoint(note, keys), place))
         except ProofInvalid as error:
-            found(Finding("checkpoint_untrusted", f"{place}: {error.message}"))
+            found(Finding("checkpoint_untrusted", f"{place}: {error.message}; of a rotated log give every key"))
     return sorted(opened, key=lambda signed: signed.checkpoint.size)
 
 

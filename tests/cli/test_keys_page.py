@@ -146,7 +146,7 @@ def test_keys_from_the_first_signature_to_a_theft(clone: Clone) -> None:
     clone.run(rotate_checkpoint)
     assert clone.keys()[old_checkpoint]["trusted_by"] == f"manifest seq {SEQ + 3}"
     assert clone.in_force("checkpoint") != old_checkpoint
-    what_is_not_retired(clone)
+    what_is_not_retired(clone, old_checkpoint)
     size = retire_loader_key(clone, retire)
     assert clone.keys()[old_checkpoint]["spans"] == clone.keys()[clone.in_force("checkpoint")]["spans"] == 1
     clone.said["SIZE"] = str(size)
@@ -185,7 +185,7 @@ def change_loader_key(clone: Clone, block: str) -> None:
     assert {(span["public_key"], span["proof"]) for span in proofs} == {(old, "signed"), (loader, "signed")}
 
 
-def what_is_not_retired(clone: Clone) -> None:
+def what_is_not_retired(clone: Clone, checkpoint: str) -> None:
     """Each is refused with its reason, and nothing is written."""
     manifest = clone.folder / "row" / "manifest" / "03-manifest.ndjson"
     before = manifest.read_text()
@@ -200,6 +200,7 @@ def what_is_not_retired(clone: Clone) -> None:
         (f"{old} --from-size now --key stranger.key", 2, "is no row key that counts"),
         (f"{'0' * 64} --from-size now --key next.key", 1, "a public key that the manifest or the configuration names"),
         (f"{release} --from-size now --key release.key --compromised", 2, "a key cannot retire itself"),
+        (f"{checkpoint} --from-size now --key next.key --compromised", 1, "1 checkpoint and archive spans behind"),
     ):
         assert said in " ".join(clone.run(f"loglineos keys retire {words}", expect=code).split())
     assert manifest.read_text() == before

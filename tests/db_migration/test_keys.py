@@ -152,8 +152,10 @@ def test_a_retirement_is_placed_by_a_checkpoint_and_says_what_it_would_undo(ledg
     said = answer({"action": "keys", "retire": L}, ledger.environment | LOG | replica)
     assert said["ok"], "a replica has no part in what is signed"
     assert keys(ledger, retire=L, from_size=0) == {
-        "ok": True, "action": "keys", "retired_at": NOTHING_COUNTS.as_json(), "later": 2
+        "ok": True, "action": "keys", "retired_at": NOTHING_COUNTS.as_json(), "later": 2, "of_log": 0
     }  # fmt: skip
+    of_log = [keys(ledger, retire=C, from_size=size)["of_log"] for size in (0, 30, 31)]
+    assert of_log == [2, 2, 2], "a checkpoint's own span stands behind what it seals"
     error = keys(ledger, retire=L, from_size=29)["error"]
     assert (error["field"], "loglineos checkpoint" in error["message"]) == ("from_size", True)
     checkpoint(ledger, 2, 32, str(END), key=NEXT)

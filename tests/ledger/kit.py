@@ -13,13 +13,15 @@ import pytest
 from psycopg import pq, sql
 from psycopg.types.json import Jsonb
 
+from ledger.append import insert_sealed
 from ledger.connection import Connection
 from ledger.database import Identity
-from ledger.ids import new_id
+from ledger.ids import MANIFEST_ID, new_id
 from ledger.proof import seal
+from ledger.read import span_of
 from ledger.span import ASSIGNED_COLUMNS, JSON_COLUMNS, Span, parse_span
 from loglineos.local.postgres import Server
-from tests.conftest import TEMPLATE, TestLedger, environment_of
+from tests.conftest import ROW_KEY, TEMPLATE, TestLedger, environment_of
 
 NOBODY = Identity("", None)  # what an unset context becomes after a transaction
 _numbers = itertools.count()
@@ -146,6 +148,17 @@ def put(ledger: TestLedger, *spans: Span) -> None:
     with acting(ledger, "postgres") as connection:
         for span in spans:
             insert(connection, span)
+
+
+def announce(ledger: TestLedger, *keys: dict[str, Any]) -> None:
+    """The manifest's next version, which names these keys, by the row key of the tests."""
+    rows = ledger.execute(
+        "readonly", "SELECT * FROM ledger.universal_registry WHERE id = %s ORDER BY seq DESC LIMIT 1", [MANIFEST_ID]
+    )
+    newest = span_of(rows[0])
+    version = following(newest, metadata={**(newest.metadata or {}), "keys": list(keys)})
+    with ledger.connect("admin") as connection:
+        insert_sealed(connection, [seal(version, ROW_KEY)])
 
 
 def assigned(ledger: TestLedger, span: Span) -> dict[str, int]:

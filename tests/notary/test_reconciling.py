@@ -10,6 +10,7 @@ from nacl.signing import SigningKey
 
 from ledger.proof import public_key_of
 from ledger.storage import Folder
+from tests.ledger.kit import announce
 from tests.notary.kit import CHECKPOINT_KEY, KEY, ORIGIN, Notary
 from tlog.checkpoint import Checkpoint
 from tlog.note import NoteKey
@@ -176,6 +177,16 @@ def test_a_key_that_came_after_continues_the_log_of_the_one_before(two: Notary) 
     assert [span.public_key for span in two.chain()] == [public_key_of(CHECKPOINT_KEY)] * 2 + [
         public_key_of(OTHER_KEY)
     ] * 2
+
+
+def test_a_key_that_was_retired_from_its_own_checkpoint_on_is_named_as_such(two: Notary) -> None:
+    old, said = public_key_of(CHECKPOINT_KEY), two.chain()[-1].metadata or {}
+    retired = {"public_key": old, "use": "checkpoint", "retired_at": {"size": said["size"], "end": said["end"]}}
+    announce(two.ledger, {"public_key": public_key_of(OTHER_KEY), "use": "checkpoint"}, retired)
+    two.settings.update(CHECKPOINT_KEY_HEX=bytes(OTHER_KEY).hex(), CHECKPOINT_KEYS_BEFORE=old)
+    message = two.refusal(rebuild=True)
+    assert "was retired from a checkpoint on that it signed itself" in message
+    assert "CHECKPOINT_KEYS_BEFORE" not in message, "that would change nothing"
 
 
 def test_a_checkpoint_of_a_strangers_is_refused(two: Notary) -> None:

@@ -155,7 +155,7 @@ def test_xray_sees_the_deployed_ledger(deployed: Rehearsal) -> None:
     assert code == 0, answer["findings"]
     assert answer["spans"]["total"] == len(deployed.spans())
     assert (answer["integrity"]["broken"], answer["structure"]["differences"]) == (0, [])
-    assert answer["growth"]["storage_gb"] == 20
+    assert answer["growth"]["storage_gb"] == 100  # as far as RDS grows it
 
 
 def test_the_daily_routine_reads_the_deployed_logs(deployed: Rehearsal) -> None:

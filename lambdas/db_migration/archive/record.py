@@ -63,6 +63,7 @@ class Record:
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database, self.origin, self._key = database, settings.origin, settings.key
+        self._advice = settings.advice
         self._ring = settings.keys(versions(database, ARCHIVIST, MANIFEST_ID))
         self._checkpoints, self._id = derived_id("checkpoint", self.origin), derived_id("archive", self.origin)
         self._last: Span | None = latest(database, ARCHIVIST, [self._id]).get(self._id)
@@ -146,8 +147,8 @@ class Record:
             self._ring.verify(span, "checkpoint")
         except VerificationFailed as error:
             raise ArchiveRefused(
-                f"{span.entity_type} span {span.id} seq {span.seq} cannot be gone by: {error.reason}. If its key was"
-                " the notary's before, list it in CHECKPOINT_KEYS_BEFORE; else run `loglineos fsck`",
+                f"{span.entity_type} span {span.id} seq {span.seq} cannot be gone by: {error.reason}."
+                f" {self._advice(self._ring, span)}",
                 span_id=str(span.id),
                 seq=span.seq,
             ) from None

@@ -155,8 +155,8 @@ class Chain:
         except (ProofInvalid, InvalidInput) as error:
             reason = error.message
         raise SealingRefused(
-            f"the ledger's checkpoint, span {span.id} seq {span.seq}, does not count: {reason}. If its key was the"
-            " notary's before, list it in CHECKPOINT_KEYS_BEFORE; else run `loglineos fsck`",
+            f"the ledger's checkpoint, span {span.id} seq {span.seq}, does not count: {reason}."
+            f" {self._settings.advice(self.ring, span)}",
             span_id=str(span.id),
             seq=span.seq,
         )

@@ -13,6 +13,7 @@ from ledger.connection import Target
 from ledger.errors import InvalidInput, LedgerError, Misconfigured
 from ledger.keys import KeyRing, Use
 from ledger.proof import parse_public_keys, parse_signing_key, public_key_of
+from ledger.read import cursor_of
 from ledger.secret import read_secret
 from ledger.span import Span
 from ledger.storage import Storage, storage_at
@@ -72,6 +73,18 @@ class Settings:
                 "checkpoint": before | {public_key_of(key)},
             },
         )
+
+    @staticmethod
+    def advice(ring: KeyRing, span: Span) -> str:
+        """What to do about a span of the log's that does not count."""
+        known = ring.keys.get(span.public_key or "")
+        if known is not None and known.retired_at is not None and not known.counts_at(cursor_of(span)):
+            return (
+                "The key was retired from a checkpoint on that it signed itself, and a retirement is never taken back:"
+                " what is sealed goes on to be provable, but this log is neither rebuilt nor archived any more. Keep"
+                " it, and begin another (docs/keys.md, Retirement)"
+            )
+        return "If its key was the notary's before, list it in CHECKPOINT_KEYS_BEFORE; else run `loglineos fsck`"
 
     @property
     def public_key(self) -> NoteKey:
